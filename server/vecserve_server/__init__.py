@@ -1,0 +1,1 @@
+"""The vecserve server: ONNX models behind gRPC."""

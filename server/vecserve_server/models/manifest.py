@@ -1,0 +1,165 @@
+"""The manifest: the whole contract between an export and the server.
+
+An artifact is a directory `<name>/<version>/` that holds `model.onnx`, `manifest.json` and, for texts,
+`tokenizer.json`. Name and version are the directories'; everything else that the server must know is here.
+"""
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+GRAPH_FILE = "model.onnx"
+MANIFEST_FILE = "manifest.json"
+TOKENIZER_FILE = "tokenizer.json"
+
+Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class ArtifactError(Exception):
+    """An artifact can't be served: a file is missing, altered, or contradicts its manifest."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TextInput(_Record):
+    """How texts become the graph's inputs, `input_ids` and `attention_mask`: `(batch, sequence)` int64."""
+
+    modality: Literal["text"] = "text"
+    max_token_count: Positive
+    """Most tokens of a text that the model reads, special tokens included."""
+    pad_token_id: Annotated[int, Field(ge=0)]
+    tokenizer_digest: Sha256
+    prompts: dict[str, str] = {}
+    """Texts put before the input, by name."""
+
+
+class ImageInput(_Record):
+    """How images become the graph's input, `pixels`: `(batch, crop_size, crop_size, 3)` uint8 RGB.
+
+    Scaling to [0, 1], mean and standard deviation are inside the graph, and recorded here to be known.
+    """
+
+    modality: Literal["image"] = "image"
+    resize_size: Positive
+    """Length of the shorter edge after resizing, in pixels; the aspect ratio is kept."""
+    crop_size: Positive
+    """Edge of the square cut from the centre, in pixels."""
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        if self.crop_size > self.resize_size:
+            raise ValueError(f"crop_size {self.crop_size} exceeds resize_size {self.resize_size}")
+        return self
+
+
+class Source(_Record):
+    """Where the weights came from."""
+
+    uri: Annotated[str, Field(min_length=1)]
+    """Shown to clients, e.g. `google-bert/bert-base-uncased@86b5e09` or `random:0`."""
+    digest: Sha256 | None
+    """Of the weights file, where there is one."""
+    random: bool = False
+    """Whether the weights were never trained: the vectors have the right shape and mean nothing."""
+
+
+class Fidelity(_Record):
+    """How far the graph, run by ONNX Runtime, was from PyTorch when it was exported."""
+
+    samples: Positive
+    max_absolute_error: Annotated[float, Field(ge=0)]
+    min_cosine: Annotated[float, Field(ge=-1, le=1.000001)]
+    absolute_error_bound: float
+    cosine_bound: float
+
+
+class Manifest(_Record):
+    """Everything that the server must know of an artifact, and a user may want to."""
+
+    schema_version: Literal[1] = 1
+    graph_digest: Sha256
+    input: Annotated[TextInput | ImageInput, Field(discriminator="modality")]
+    output: Annotated[str, Field(min_length=1)]
+    """Name of the graph's output: `(batch, dimensionality)` float32."""
+    dimensionality: Positive
+    supported_dimensionalities: tuple[Positive, ...]
+    pooling: Literal["mean", "cls", "pool", "logits"]
+    normalization: Literal["none", "l2"]
+    """Applied by default, and by the server: the graph's output is not normalized."""
+    precision: Literal["fp32", "fp16", "int8"]
+    source: Source
+    fidelity: Fidelity
+    exported_at: datetime
+    exported_with: dict[str, str]
+    """Versions of the tools, by package name."""
+
+    @model_validator(mode="after")
+    def _whole_vector_is_supported(self) -> Self:
+        sizes = self.supported_dimensionalities
+        if list(sizes) != sorted(set(sizes)) or sizes[-1:] != (self.dimensionality,):
+            raise ValueError(
+                f"supported_dimensionalities {list(sizes)} must ascend and end with dimensionality {self.dimensionality}"
+            )
+        return self
+
+    @property
+    def modality(self) -> Literal["text", "image"]:
+        return self.input.modality
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Reads and validates `directory/manifest.json`.
+
+        Raises:
+            ArtifactError: it can't be read, or a field is missing, unknown or has a value that is not allowed.
+        """
+        path = directory / MANIFEST_FILE
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise ArtifactError(f"{path}: {error.strerror}") from error
+        except ValidationError as error:
+            raise ArtifactError(f"{path}: {_describe(error)}") from error
+
+    def check_files(self, directory: Path) -> None:
+        """Compares the files beside the manifest with the digests it states.
+
+        Raises:
+            ArtifactError: a file is missing, or is not the one that was exported.
+        """
+        _check_digest(directory / GRAPH_FILE, "graph_digest", self.graph_digest)
+        if isinstance(self.input, TextInput):
+            _check_digest(directory / TOKENIZER_FILE, "input.tokenizer_digest", self.input.tokenizer_digest)
+
+
+def file_digest(path: Path) -> str:
+    """`sha256:` and the hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _check_digest(path: Path, field: str, expected: str) -> None:
+    try:
+        actual = file_digest(path)
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}") from error
+    if actual != expected:
+        raise ArtifactError(f"{path} is not the file that was exported: manifest {field} is {expected}, its own {actual}")
+
+
+def _describe(error: ValidationError) -> str:
+    problems: list[str] = []
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"]) or "manifest"
+        given = "" if problem["type"] in ("missing", "json_invalid") else f" (given: {problem['input']!r:.80})"
+        problems.append(f"{field}: {problem['msg']}{given}")
+    return "; ".join(problems)
