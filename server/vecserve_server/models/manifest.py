@@ -107,7 +107,7 @@ class Manifest(_Record):
         sizes = self.supported_dimensionalities
         if list(sizes) != sorted(set(sizes)) or sizes[-1:] != (self.dimensionality,):
             raise ValueError(
-                f"supported_dimensionalities {list(sizes)} must ascend and end with dimensionality {self.dimensionality}"
+                f"supported_dimensionalities {list(sizes)} must rise to dimensionality {self.dimensionality}"
             )
         return self
 
@@ -153,7 +153,9 @@ def _check_digest(path: Path, field: str, expected: str) -> None:
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}") from error
     if actual != expected:
-        raise ArtifactError(f"{path} is not the file that was exported: manifest {field} is {expected}, its own {actual}")
+        raise ArtifactError(
+            f"{path} is not the file that was exported: manifest {field} is {expected}, its own {actual}"
+        )
 
 
 def _describe(error: ValidationError) -> str:

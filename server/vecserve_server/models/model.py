@@ -1,0 +1,151 @@
+"""Loaded models: preprocessing and graph under one name and version."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecserve_server.models.image import ImagePreprocessor
+from vecserve_server.models.inputs import ImageInputs, InputLimits, PreparedItem, TextInputs
+from vecserve_server.models.manifest import (
+    GRAPH_FILE,
+    TOKENIZER_FILE,
+    ArtifactError,
+    ImageInput,
+    Manifest,
+    TextInput,
+)
+from vecserve_server.models.session import Graph, SessionOptions
+from vecserve_server.models.text import TextPreprocessor, pad
+
+Inputs = TextInputs | ImageInputs
+InputsT = TypeVar("InputsT", TextInputs, ImageInputs)
+
+
+class Model(ABC, Generic[InputsT]):
+    """An artifact that is ready to run. Thread-safe."""
+
+    def __init__(self, directory: Path, manifest: Manifest, graph: Graph) -> None:
+        self.name = directory.parent.name
+        self.version = directory.name
+        self.manifest = manifest
+        self.execution_provider = graph.provider
+        self._graph = graph
+
+    @abstractmethod
+    def prepare(self, inputs: InputsT) -> list[PreparedItem]:
+        """Preprocesses inputs, in order.
+
+        Raises:
+            InvalidItemsError: names every input that can't be embedded, and why.
+        """
+
+    @abstractmethod
+    def collate(self, payloads: Sequence[NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Prepared payloads as the graph's inputs, each `(batch, ...)`."""
+
+    @abstractmethod
+    def sample(self, size: int) -> PreparedItem:
+        """A made-up item of about `size` units, for warming up and measuring."""
+
+    def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Runs one batch.
+
+        Returns:
+            `(batch, dimensionality)` float32, not normalized.
+        """
+        return self._graph.run(self.manifest.output, self.collate(payloads))
+
+
+class TextModel(Model[TextInputs]):
+    """A model of texts; sizes are tokens."""
+
+    def __init__(
+        self,
+        directory: Path,
+        manifest: Manifest,
+        spec: TextInput,
+        graph: Graph,
+        limits: InputLimits,
+    ) -> None:
+        super().__init__(directory, manifest, graph)
+        self.spec = spec
+        self._preprocessor = TextPreprocessor(directory / TOKENIZER_FILE, spec, limits)
+
+    def prepare(self, inputs: TextInputs) -> list[PreparedItem]:
+        return self._preprocessor.prepare(inputs)
+
+    def collate(self, payloads: Sequence[NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        return pad(payloads, self.spec.pad_token_id)
+
+    def sample(self, size: int) -> PreparedItem:
+        size = min(size, self.spec.max_token_count)
+        return PreparedItem(np.full(size, self.spec.pad_token_id, dtype=np.int64), size=size, token_count=size)
+
+
+class ImageModel(Model[ImageInputs]):
+    """A model of images; sizes are images."""
+
+    def __init__(
+        self,
+        directory: Path,
+        manifest: Manifest,
+        spec: ImageInput,
+        graph: Graph,
+        limits: InputLimits,
+    ) -> None:
+        super().__init__(directory, manifest, graph)
+        self.spec = spec
+        self._preprocessor = ImagePreprocessor(spec, limits)
+
+    def prepare(self, inputs: ImageInputs) -> list[PreparedItem]:
+        return self._preprocessor.prepare(inputs)
+
+    def collate(self, payloads: Sequence[NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        return {"pixels": np.stack(payloads)}
+
+    def sample(self, size: int) -> PreparedItem:  # noqa: ARG002 (every image has the same size)
+        edge = self.spec.crop_size
+        return PreparedItem(np.zeros((edge, edge, 3), dtype=np.uint8), size=1)
+
+
+AnyModel = TextModel | ImageModel
+
+
+def open_artifact(directory: Path, options: SessionOptions, limits: InputLimits) -> AnyModel:
+    """Loads `<name>/<version>/` after checking its files against its manifest.
+
+    Raises:
+        ArtifactError: the manifest or a file beside it is missing, malformed or altered.
+        ProviderError: the execution provider did not load.
+    """
+    manifest = Manifest.read(directory)
+    manifest.check_files(directory)
+    graph = Graph(directory / GRAPH_FILE, options)
+    _check_graph(directory / GRAPH_FILE, graph, manifest)
+    match manifest.input:
+        case TextInput() as spec:
+            return TextModel(directory, manifest, spec, graph, limits)
+        case ImageInput() as spec:
+            return ImageModel(directory, manifest, spec, graph, limits)
+
+
+def _check_graph(file: Path, graph: Graph, manifest: Manifest) -> None:
+    expected = {"text": {"input_ids", "attention_mask"}, "image": {"pixels"}}[manifest.modality]
+    if set(graph.inputs) != expected:
+        raise ArtifactError(
+            f"{file}: a graph for manifest input.modality '{manifest.modality}' takes {sorted(expected)}, "
+            f"and this one takes {sorted(graph.inputs)}"
+        )
+    if manifest.output not in graph.outputs:
+        raise ArtifactError(
+            f"{file}: manifest output is '{manifest.output}', and the graph has {sorted(graph.outputs)}"
+        )
+    shape = graph.outputs[manifest.output]
+    if shape[-1] != manifest.dimensionality:
+        raise ArtifactError(
+            f"{file}: manifest dimensionality is {manifest.dimensionality}, and the graph's output {shape}"
+        )

@@ -1,0 +1,89 @@
+"""Texts to token ids, and token ids to padded batches."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+from vecserve_server.models.inputs import InputLimits, InvalidItemsError, PreparedItem, TextInputs, Truncation
+from vecserve_server.models.manifest import TextInput
+
+
+class TextPreprocessor:
+    """Tokenizes as the model was trained, and truncates as the caller asks. Thread-safe."""
+
+    def __init__(self, tokenizer_file: Path, spec: TextInput, limits: InputLimits) -> None:
+        self._spec = spec
+        self._limits = limits
+        self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        # Files often carry the padding and truncation of their training; both are decided here instead.
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._prefix, self._suffix = _special_token_counts(self._tokenizer)
+
+    def prepare(self, inputs: TextInputs) -> list[PreparedItem]:
+        """One item per text, in order.
+
+        Raises:
+            InvalidItemsError: a text is empty, too long in characters, or too long in tokens under `Truncation.NONE`.
+        """
+        problems = {i: why for i, text in enumerate(inputs.texts) if (why := self._refusal(text))}
+        prompt = self._spec.prompts[inputs.prompt] if inputs.prompt else ""
+        accepted = [i for i in range(len(inputs.texts)) if i not in problems]
+        encodings = self._tokenizer.encode_batch_fast([prompt + inputs.texts[i] for i in accepted])
+        if inputs.truncation is Truncation.NONE:
+            limit = self._spec.max_token_count
+            problems |= {
+                i: f"has {len(encoding)} tokens, and the model reads at most {limit}: shorten it or allow truncation"
+                for i, encoding in zip(accepted, encodings, strict=True)
+                if len(encoding) > limit
+            }
+        if problems:
+            raise InvalidItemsError(dict(sorted(problems.items())))
+        return [self._fit(encoding, inputs.truncation) for encoding in encodings]
+
+    def _refusal(self, text: str) -> str | None:
+        if not text:
+            return "is empty"
+        if len(text) > self._limits.text_characters:
+            return f"has {len(text)} characters, and at most {self._limits.text_characters} are allowed"
+        return None
+
+    def _fit(self, encoding: Encoding, truncation: Truncation) -> PreparedItem:
+        ids = np.array(encoding.ids, dtype=np.int64)
+        limit = self._spec.max_token_count
+        truncated = len(ids) > limit
+        if truncated:
+            ids = self._cut(ids, limit, truncation)
+        return PreparedItem(ids, size=len(ids), token_count=len(ids), truncated=truncated)
+
+    def _cut(self, ids: NDArray[np.int64], limit: int, truncation: Truncation) -> NDArray[np.int64]:
+        end = len(ids) - self._suffix
+        prefix, content, suffix = ids[: self._prefix], ids[self._prefix : end], ids[end:]
+        keep = limit - len(prefix) - len(suffix)
+        content = content[len(content) - keep :] if truncation is Truncation.START else content[:keep]
+        return np.concatenate([prefix, content, suffix])
+
+
+def pad(payloads: Sequence[NDArray[Any]], pad_token_id: int) -> Mapping[str, NDArray[Any]]:
+    """Token ids of several texts as the graph's inputs: `input_ids` and `attention_mask`, `(batch, longest)` int64."""
+    shape = len(payloads), max(map(len, payloads))
+    input_ids = np.full(shape, pad_token_id, dtype=np.int64)
+    attention_mask = np.zeros(shape, dtype=np.int64)
+    for row, ids in enumerate(payloads):
+        input_ids[row, : len(ids)] = ids
+        attention_mask[row, : len(ids)] = 1
+    return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+
+def _special_token_counts(tokenizer: Tokenizer) -> tuple[int, int]:
+    """How many special tokens stand before and after every text."""
+    mask = tokenizer.encode("a").special_tokens_mask
+    return _leading_ones(mask), _leading_ones(mask[::-1])
+
+
+def _leading_ones(mask: Sequence[int]) -> int:
+    return next((i for i, special in enumerate(mask) if not special), len(mask))
