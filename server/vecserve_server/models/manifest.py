@@ -11,6 +11,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from vecserve_server.validation import describe
+
 GRAPH_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -128,7 +130,7 @@ class Manifest(_Record):
         except OSError as error:
             raise ArtifactError(f"{path}: {error.strerror}") from error
         except ValidationError as error:
-            raise ArtifactError(f"{path}: {_describe(error)}") from error
+            raise ArtifactError(f"{path}: {describe(error)}") from error
 
     def check_files(self, directory: Path) -> None:
         """Compares the files beside the manifest with the digests it states.
@@ -156,12 +158,3 @@ def _check_digest(path: Path, field: str, expected: str) -> None:
         raise ArtifactError(
             f"{path} is not the file that was exported: manifest {field} is {expected}, its own {actual}"
         )
-
-
-def _describe(error: ValidationError) -> str:
-    problems: list[str] = []
-    for problem in error.errors():
-        field = ".".join(str(part) for part in problem["loc"]) or "manifest"
-        given = "" if problem["type"] in ("missing", "json_invalid") else f" (given: {problem['input']!r:.80})"
-        problems.append(f"{field}: {problem['msg']}{given}")
-    return "; ".join(problems)

@@ -21,7 +21,9 @@ from vecserve_server.models.manifest import (
 from vecserve_server.models.session import Graph, SessionOptions
 from vecserve_server.models.text import TextPreprocessor, pad
 
-Inputs = TextInputs | ImageInputs
+# Of English in a WordPiece vocabulary. Other scripts have fewer; the cost model's correction takes them in.
+_CHARACTERS_PER_TOKEN = 4
+
 InputsT = TypeVar("InputsT", TextInputs, ImageInputs)
 
 
@@ -84,6 +86,11 @@ class TextModel(Model[TextInputs]):
     def sample(self, size: int) -> PreparedItem:
         size = min(size, self.spec.max_token_count)
         return PreparedItem(np.full(size, self.spec.pad_token_id, dtype=np.int64), size=size, token_count=size)
+
+    def estimate(self, inputs: TextInputs) -> int:
+        """About how many tokens the texts have, without tokenizing them."""
+        limit = self.spec.max_token_count
+        return sum(min(limit, 2 + len(text) // _CHARACTERS_PER_TOKEN) for text in inputs.texts)
 
 
 class ImageModel(Model[ImageInputs]):

@@ -1,0 +1,62 @@
+"""Requests to responses, whichever way they came: resolve the model, check, embed, encode."""
+
+from collections.abc import Sequence
+
+from vecserve.v1 import embedding_service_pb2 as pb
+from vecserve_server.api.gate import Gate
+from vecserve_server.api.requests import image_inputs, invalid_items, text_inputs
+from vecserve_server.api.vectors import VectorEncoding
+from vecserve_server.engine.engine import Embeddings, Timings
+from vecserve_server.models.inputs import InvalidItemsError
+from vecserve_server.models.model import AnyModel
+
+
+class Embedder:
+    """Answers single requests; unary calls and streams share it.
+
+    Both methods take the seconds that the caller still waits, and raise any `EngineError`.
+    """
+
+    def __init__(self, gate: Gate, max_items: int) -> None:
+        self._gate = gate
+        self._max_items = max_items
+
+    async def text(self, request: pb.EmbedTextRequest, patience: float) -> tuple[pb.EmbedTextResponse, Timings]:
+        engine = self._gate.engine
+        model = engine.catalog.text_model(request.model)
+        inputs = text_inputs(request, model, self._max_items)
+        try:
+            result = await engine.embed_texts(model, inputs, engine.clock() + patience)
+        except InvalidItemsError as error:
+            raise invalid_items(error, "texts[{}]") from error
+        encoding = VectorEncoding.of(request.vector, model.manifest)
+        embeddings = _embeddings(result, encoding)
+        return pb.EmbedTextResponse(
+            embeddings=embeddings, format=encoding.format, model=model_version(model)
+        ), result.timings
+
+    async def image(self, request: pb.EmbedImageRequest, patience: float) -> tuple[pb.EmbedImageResponse, Timings]:
+        engine = self._gate.engine
+        model = engine.catalog.image_model(request.model)
+        inputs = image_inputs(request, model, self._max_items)
+        try:
+            result = await engine.embed_images(model, inputs, engine.clock() + patience)
+        except InvalidItemsError as error:
+            raise invalid_items(error, "images[{}].content") from error
+        encoding = VectorEncoding.of(request.vector, model.manifest)
+        embeddings = _embeddings(result, encoding)
+        return pb.EmbedImageResponse(
+            embeddings=embeddings, format=encoding.format, model=model_version(model)
+        ), result.timings
+
+
+def model_version(model: AnyModel) -> pb.ModelVersion:
+    """Which model computed a response."""
+    return pb.ModelVersion(name=model.name, version=model.version, digest=model.manifest.graph_digest)
+
+
+def _embeddings(result: Embeddings, encoding: VectorEncoding) -> Sequence[pb.Embedding]:
+    return [
+        pb.Embedding(values=values, token_count=item.token_count, truncated=item.truncated)
+        for values, item in zip(encoding.encode(result.vectors), result.items, strict=True)
+    ]

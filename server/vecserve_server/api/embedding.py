@@ -1,0 +1,44 @@
+"""EmbeddingService."""
+
+from collections.abc import AsyncIterator
+
+from grpc.aio import ServicerContext
+
+from vecserve.v1 import embedding_service_pb2 as pb
+from vecserve.v1 import embedding_service_pb2_grpc as pb_grpc
+from vecserve_server.api.embedder import Embedder
+from vecserve_server.api.gate import Gate
+from vecserve_server.api.metadata import SERVER_TIMING, add_trailing_metadata, patience, server_timing
+from vecserve_server.api.stream import EmbedStream
+
+SERVICE = pb.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
+
+
+class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
+    """Answers embedding calls with the engine behind a gate."""
+
+    def __init__(self, gate: Gate, *, max_items: int, max_stream_requests: int) -> None:
+        self._gate = gate
+        self._embedder = Embedder(gate, max_items)
+        self._max_stream_requests = max_stream_requests
+
+    async def EmbedText(
+        self, request: pb.EmbedTextRequest, context: ServicerContext[pb.EmbedTextRequest, pb.EmbedTextResponse]
+    ) -> pb.EmbedTextResponse:
+        response, timings = await self._embedder.text(request, patience(context))
+        add_trailing_metadata(context, SERVER_TIMING, server_timing(timings))
+        return response
+
+    async def EmbedImage(
+        self, request: pb.EmbedImageRequest, context: ServicerContext[pb.EmbedImageRequest, pb.EmbedImageResponse]
+    ) -> pb.EmbedImageResponse:
+        response, timings = await self._embedder.image(request, patience(context))
+        add_trailing_metadata(context, SERVER_TIMING, server_timing(timings))
+        return response
+
+    async def StreamEmbed(  # pyright: ignore[reportIncompatibleMethodOverride] (the stubs know no handler that writes)
+        self,
+        request_iterator: AsyncIterator[pb.StreamEmbedRequest],
+        context: ServicerContext[pb.StreamEmbedRequest, pb.StreamEmbedResponse],
+    ) -> None:
+        await EmbedStream(self._gate, self._embedder, context, self._max_stream_requests).answer(request_iterator)

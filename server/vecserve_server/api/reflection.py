@@ -1,0 +1,42 @@
+"""Server reflection, as v1alpha and as v1: grpcio-reflection speaks only the former, newer tools ask for the latter.
+
+The two protocols differ in the name of their package alone, so one servicer answers both (grpc#38576).
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, text_format
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+_V1ALPHA = "grpc.reflection.v1alpha"
+_V1 = "grpc.reflection.v1"
+
+
+def add_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:
+    """Makes `services`, and reflection itself, known to clients that have no protos."""
+    _describe_v1()
+    names = [*services, f"{_V1}.ServerReflection", f"{_V1ALPHA}.ServerReflection"]
+    servicer = reflection.aio.ReflectionServicer(names)
+    handler = grpc.stream_stream_rpc_method_handler(
+        cast("Any", servicer).ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    for package in (_V1, _V1ALPHA):
+        method_handlers = {"ServerReflectionInfo": handler}
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(f"{package}.ServerReflection", method_handlers),)
+        )
+
+
+def _describe_v1() -> None:
+    """Adds the descriptors of v1 to the pool that reflection reads, as v1alpha's under another name."""
+    pool = descriptor_pool.Default()
+    v1alpha = descriptor_pb2.FileDescriptorProto()
+    reflection_pb2.DESCRIPTOR.CopyToProto(v1alpha)
+    renamed = (
+        text_format.MessageToString(v1alpha).replace(_V1ALPHA, _V1).replace("reflection/v1alpha/", "reflection/v1/")
+    )
+    pool.Add(text_format.Parse(renamed, descriptor_pb2.FileDescriptorProto()))

@@ -1,0 +1,89 @@
+"""StreamEmbed: many requests over one stream, answered as they finish."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from grpc.aio import ServicerContext
+
+from vecserve.v1 import embedding_service_pb2 as pb
+from vecserve_server.api.embedder import Embedder
+from vecserve_server.api.errors import log_internal, to_status
+from vecserve_server.api.gate import Gate
+from vecserve_server.api.malformed import Malformed, wellformed
+from vecserve_server.api.metadata import patience, request_id
+from vecserve_server.engine.errors import InvalidInputError, Violation
+
+Context = ServicerContext[pb.StreamEmbedRequest, pb.StreamEmbedResponse]
+
+
+class EmbedStream:
+    """One stream. At most `max_unanswered` of its requests are in the server; until then it is read no further.
+
+    When the server shuts down, what was read is answered, and the stream ends as not ready.
+    """
+
+    def __init__(self, gate: Gate, embedder: Embedder, context: Context, max_unanswered: int) -> None:
+        self._gate = gate
+        self._embedder = embedder
+        self._context = context
+        self._slots = asyncio.Semaphore(max_unanswered)
+        self._unanswered: set[str] = set()
+        self._writing = asyncio.Lock()
+
+    async def answer(self, requests: AsyncIterator[pb.StreamEmbedRequest]) -> None:
+        """Answers each request once, in the order they finish.
+
+        Raises:
+            NotReadyError: the server is starting or shutting down.
+        """
+        self._gate.require_open()
+        async with asyncio.TaskGroup() as answers:
+            reading = asyncio.create_task(self._read(requests, answers))
+            closing = asyncio.create_task(self._gate.closing.wait())
+            try:
+                await asyncio.wait((reading, closing), return_when=asyncio.FIRST_COMPLETED)
+                if reading.done():
+                    reading.result()
+            finally:
+                reading.cancel()
+                closing.cancel()
+        if not reading.done() or reading.cancelled():
+            self._gate.require_open()
+
+    async def _read(self, requests: AsyncIterator[pb.StreamEmbedRequest], answers: asyncio.TaskGroup) -> None:
+        async for request in requests:
+            await self._slots.acquire()
+            answers.create_task(self._answer(request))
+
+    async def _answer(self, request: pb.StreamEmbedRequest | Malformed) -> None:
+        try:
+            response = await self._result(request)
+            async with self._writing:
+                await self._context.write(response)
+        finally:
+            self._slots.release()
+
+    async def _result(self, request: pb.StreamEmbedRequest | Malformed) -> pb.StreamEmbedResponse:
+        try:
+            return await self._embed(wellformed(request))
+        except Exception as error:
+            call = request_id(self._context)
+            log_internal(error, call)
+            return pb.StreamEmbedResponse(id=getattr(request, "id", ""), error=to_status(error, call))
+
+    async def _embed(self, request: pb.StreamEmbedRequest) -> pb.StreamEmbedResponse:
+        if request.id in self._unanswered:
+            raise InvalidInputError([Violation("id", f"is '{request.id}', as is a request not yet answered")])
+        self._unanswered.add(request.id)
+        try:
+            match request.WhichOneof("request"):
+                case "text":
+                    text, _ = await self._embedder.text(request.text, patience(self._context))
+                    return pb.StreamEmbedResponse(id=request.id, text=text)
+                case "image":
+                    image, _ = await self._embedder.image(request.image, patience(self._context))
+                    return pb.StreamEmbedResponse(id=request.id, image=image)
+                case None:
+                    raise InvalidInputError([Violation("request", "is not set: one of text, image is needed")])
+        finally:
+            self._unanswered.discard(request.id)

@@ -1,0 +1,188 @@
+"""The way of a call through the engine: admit, preprocess, queue, run, collect."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecserve_server.engine.admission import Admission
+from vecserve_server.engine.call import Call
+from vecserve_server.engine.catalog import Catalog
+from vecserve_server.engine.errors import EngineError, ExpiredError, InferenceFailedError, NotReadyError
+from vecserve_server.engine.instances import Instances, Outcome
+from vecserve_server.engine.scheduler import BatchLimits, Scheduler, WorkItem
+from vecserve_server.engine.warmup import measure
+from vecserve_server.models.inputs import ImageInputs, PreparedItem, TextInputs
+from vecserve_server.models.model import AnyModel, ImageModel, TextModel
+
+# A text of this length tokenizes in well under 100 µs; a thread would cost more.
+_INLINE_CHARACTERS = 512
+
+# Tokens that take about as long as the fixed cost of one more run: padding less than this is worth it.
+_PADDING_TOKENS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How the engine batches, and how much it takes on."""
+
+    instances: int
+    """Batches that run at once."""
+    preprocessing_threads: int
+    batch_tokens: int
+    """Tokens after padding at which a batch of texts is full."""
+    batch_images: int
+    max_queue_seconds: float
+    """Predicted wait beyond which calls are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where a call's time went, in seconds."""
+
+    preprocess: float
+    queue: float
+    infer: float
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """What a call gets."""
+
+    vectors: NDArray[np.float32]
+    """`(inputs, dimensionality)`, not normalized."""
+    items: list[PreparedItem]
+    """What became of each input."""
+    timings: Timings
+
+
+class Engine:
+    """Embeds inputs with the models of a catalog.
+
+    It belongs to the event loop on which it was started; batches and preprocessing run on threads of their own.
+    """
+
+    def __init__(self, catalog: Catalog, settings: EngineSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        """Warms up and measures every model, which takes seconds: call it on a thread."""
+        self.catalog = catalog
+        self.clock = clock
+        limits = {model.name: _batch_limits(model, settings) for model in catalog}
+        self._costs = {model.name: measure(model, limits[model.name].padded_size, clock) for model in catalog}
+        self._admission = Admission(settings.instances, settings.max_queue_seconds)
+        self._preprocessing = ThreadPoolExecutor(settings.preprocessing_threads, thread_name_prefix="preprocess")
+        self._instances = Instances(
+            Scheduler(limits),
+            {model.name: model for model in catalog},
+            settings.instances,
+            on_outcome=self._store,
+            on_expired=self._expire,
+            clock=clock,
+        )
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def start(self) -> None:
+        """Starts the instances; calls are answered on the running event loop from now on."""
+        self._loop = asyncio.get_running_loop()
+        self._instances.start()
+
+    async def idle(self) -> None:
+        """Waits until every accepted call has ended."""
+        await self._idle.wait()
+
+    async def stop(self) -> None:
+        """Ends the threads after the batches that run; calls that still wait fail."""
+        left = await asyncio.to_thread(self._instances.stop)
+        for item in left:
+            item.call.fail(NotReadyError("the server stopped before the work was done"))
+        self._preprocessing.shutdown(wait=False, cancel_futures=True)
+
+    async def embed_texts(self, model: TextModel, inputs: TextInputs, deadline: float = math.inf) -> Embeddings:
+        """Embeds texts; `deadline` is on the engine's clock, in seconds.
+
+        Raises:
+            InvalidItemsError: names the inputs that can't be embedded.
+            OverloadedError: the call would wait too long, or past its deadline.
+            ExpiredError: its deadline passed before it was computed.
+            InferenceFailedError: ONNX Runtime failed.
+        """
+        quick = len(inputs) == 1 and len(inputs.texts[0]) <= _INLINE_CHARACTERS
+        return await self._embed(model, lambda: model.prepare(inputs), model.estimate(inputs), deadline, inline=quick)
+
+    async def embed_images(self, model: ImageModel, inputs: ImageInputs, deadline: float = math.inf) -> Embeddings:
+        """As `embed_texts`, for images."""
+        return await self._embed(model, lambda: model.prepare(inputs), len(inputs), deadline, inline=False)
+
+    async def _embed(
+        self, model: AnyModel, prepare: Callable[[], list[PreparedItem]], size: int, deadline: float, *, inline: bool
+    ) -> Embeddings:
+        work = self._costs[model.name].batch_seconds(size)
+        received = self.clock()
+        self._admission.admit(work, deadline, received)
+        self._idle.clear()
+        try:
+            items = prepare() if inline else await self._loop.run_in_executor(self._preprocessing, prepare)
+            prepared = self.clock()
+            call = await self._compute(model, items, deadline)
+        finally:
+            self._admission.release(work)
+            if not self._admission.accepted:
+                self._idle.set()
+        timings = Timings(prepared - received, call.started - prepared, call.ended - call.started)
+        return Embeddings(call.vectors, items, timings)
+
+    async def _compute(self, model: AnyModel, items: list[PreparedItem], deadline: float) -> Call:
+        done: asyncio.Future[None] = self._loop.create_future()
+        vectors = np.empty((len(items), model.manifest.dimensionality), dtype=np.float32)
+        call = Call(vectors, deadline, on_end=lambda error: _resolve(done, error))
+        work = [WorkItem(call, index, item.payload, item.size) for index, item in enumerate(items)]
+        self._instances.submit(model.name, work)
+        try:
+            await done
+        finally:
+            call.abandon()
+        return call
+
+    def _store(self, outcome: Outcome) -> None:
+        """Copies a batch's vectors to their calls. On the instance's thread."""
+        if outcome.vectors is not None:
+            for row, item in zip(outcome.vectors, outcome.batch.items, strict=True):
+                item.call.vectors[item.index] = row
+        self._loop.call_soon_threadsafe(self._settle, outcome)
+
+    def _settle(self, outcome: Outcome) -> None:
+        if outcome.error is None:
+            self._costs[outcome.batch.model].observe(outcome.batch.padded_size, outcome.ended - outcome.started)
+        for item in outcome.batch.items:
+            if outcome.error is None:
+                item.call.advance(item.index, outcome.started, outcome.ended)
+            else:
+                item.call.fail(InferenceFailedError("ONNX Runtime failed"))
+
+    def _expire(self, items: list[WorkItem]) -> None:
+        """Fails the calls whose deadlines passed in the queue. On an instance's thread."""
+        for item in items:
+            error = ExpiredError("the deadline passed while the work waited")
+            self._loop.call_soon_threadsafe(item.call.fail, error)
+
+
+def _batch_limits(model: AnyModel, settings: EngineSettings) -> BatchLimits:
+    match model:
+        case TextModel():
+            return BatchLimits(settings.batch_tokens, padding=_PADDING_TOKENS)
+        case ImageModel():
+            return BatchLimits(settings.batch_images)
+
+
+def _resolve(done: asyncio.Future[None], error: EngineError | None) -> None:
+    if done.done():  # the caller was cancelled
+        return
+    if error:
+        done.set_exception(error)
+    else:
+        done.set_result(None)

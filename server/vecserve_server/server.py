@@ -1,0 +1,124 @@
+"""The life of a server: bind, load, serve, drain, stop."""
+
+import asyncio
+import logging
+import os
+import signal
+
+import grpc
+
+from vecserve.v1 import embedding_service_pb2_grpc, model_service_pb2_grpc
+from vecserve_server.api import embedding, model
+from vecserve_server.api.gate import Gate
+from vecserve_server.api.health import SERVICE as HEALTH_SERVICE
+from vecserve_server.api.health import Health
+from vecserve_server.api.interceptor import CallInterceptor
+from vecserve_server.api.reflection import add_reflection
+from vecserve_server.config import ServerConfig
+from vecserve_server.engine.engine import Engine
+from vecserve_server.loading import load_engine
+from vecserve_server.models.session import require_provider
+
+logger = logging.getLogger(__name__)
+
+# After the last call has ended, what remains are health watchers and bytes on their way.
+_CLOSING_SECONDS = 0.5
+
+
+class BindError(Exception):
+    """The address can't be listened on."""
+
+
+class Server:
+    """Serves the models of a configuration until it is told to stop."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        self._gate = Gate()
+        self._health = Health([embedding.SERVICE, model.SERVICE])
+        self._stop = asyncio.Event()
+        self._give_up = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serves until SIGTERM or SIGINT; a second one ends the grace period.
+
+        Raises:
+            BindError, ProviderError, ArtifactError, ModelNotFoundError, WrongModalityError: it can't start.
+        """
+        require_provider(self._config.session_options.provider)
+        self._listen_to_signals()
+        server, port = await self._bind()
+        await server.start()
+        try:
+            engine = await self._load()
+            if engine:
+                await self._serve(engine, port)
+        finally:
+            await server.stop(_CLOSING_SECONDS)
+
+    def request_stop(self) -> None:
+        """Begins to shut down; the second time, at once."""
+        if self._stop.is_set():
+            self._give_up.set()
+        self._stop.set()
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.request_stop)
+
+    async def _bind(self) -> tuple[grpc.aio.Server, int]:
+        config = self._config
+        server = grpc.aio.server(
+            interceptors=(CallInterceptor(),),
+            options=[
+                ("grpc.max_receive_message_length", config.max_message_bytes),
+                ("grpc.max_send_message_length", config.max_message_bytes),
+                # Otherwise a second server on the port would start, and take half of the connections.
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        servicer = embedding.EmbeddingServicer(
+            self._gate, max_items=config.max_batch_items, max_stream_requests=config.max_stream_requests
+        )
+        embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, server)
+        models = model.ModelServicer(self._gate, max_items=config.max_batch_items)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
+        await self._health.add_to(server)
+        add_reflection(server, [embedding.SERVICE, model.SERVICE, HEALTH_SERVICE])
+        try:
+            return server, server.add_insecure_port(config.address)
+        except RuntimeError as error:
+            raise BindError(f"can't listen on {config.address}: {error}") from error
+
+    async def _load(self) -> Engine | None:
+        """Loads and warms up on a thread; None if the server was told to stop meanwhile."""
+        loading = asyncio.create_task(asyncio.to_thread(load_engine, self._config))
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        return await loading if loading.done() else None
+
+    async def _serve(self, engine: Engine, port: int) -> None:
+        engine.start()
+        self._gate.open(engine)
+        await self._health.set_serving(True)
+        host = self._config.address.rpartition(":")[0]
+        names = ", ".join(f"{model.name}@{model.version}" for model in engine.catalog)
+        logger.info("ready on %s:%d with %s, pid %d", host, port, names, os.getpid())
+        await self._stop.wait()
+        await self._drain(engine)
+
+    async def _drain(self, engine: Engine) -> None:
+        """Refuses new calls and waits for the accepted ones, but no longer than the grace period."""
+        logger.info("shutting down: finishing accepted calls, for at most %g s", self._config.grace_seconds)
+        self._gate.close()
+        await self._health.set_serving(False)
+        idle = asyncio.create_task(engine.idle())
+        impatient = asyncio.create_task(self._give_up.wait())
+        await asyncio.wait((idle, impatient), timeout=self._config.grace_seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not idle.done():
+            logger.warning("the grace period is over: calls that have not ended fail")
+        for waiting in (idle, impatient):
+            waiting.cancel()
+        await engine.stop()

@@ -1,0 +1,15 @@
+"""What pydantic found wrong, in one line."""
+
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+
+def describe(error: ValidationError, name: Callable[[str], str] = str) -> str:
+    """Each field with what is wrong and what was given; `name` turns a field's path into what users call it."""
+    problems: list[str] = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in problem["loc"])
+        given = "" if problem["type"] in ("missing", "json_invalid") else f" (given: {problem['input']!r:.80})"
+        problems.append(f"{name(path)}: {problem['msg']}{given}" if path else f"{problem['msg']}{given}")
+    return "; ".join(problems)
