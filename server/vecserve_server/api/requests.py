@@ -78,6 +78,6 @@ def _prompt_violations(prompt: str, prompts: dict[str, str]) -> Iterator[Violati
 def _vector_violations(options: pb.VectorOptions, dimensionalities: tuple[int, ...]) -> Iterator[Violation]:
     if options.dimensionality and options.dimensionality not in dimensionalities:
         allowed = ", ".join(map(str, dimensionalities))
-        yield Violation("vector.dimensionality", f"is {options.dimensionality}, and the model supports 0 or {allowed}")
+        yield Violation("vector.dimensionality", f"is {options.dimensionality}, and the model supports {allowed}")
     yield from _enum_violations("vector.element_type", options.element_type, pb.ElementType.DESCRIPTOR)
     yield from _enum_violations("vector.normalization", options.normalization, pb.Normalization.DESCRIPTOR)

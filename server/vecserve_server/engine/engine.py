@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from vecserve_server.engine.admission import Admission
 from vecserve_server.engine.call import Call
 from vecserve_server.engine.catalog import Catalog
-from vecserve_server.engine.errors import EngineError, ExpiredError, InferenceFailedError, NotReadyError
+from vecserve_server.engine.errors import (
+    EngineError,
+    ExpiredError,
+    InferenceFailedError,
+    InvalidInputError,
+    NotReadyError,
+    Violation,
+)
 from vecserve_server.engine.instances import Instances, Outcome
 from vecserve_server.engine.scheduler import BatchLimits, Scheduler, WorkItem
 from vecserve_server.engine.warmup import measure
@@ -25,6 +32,8 @@ _INLINE_CHARACTERS = 512
 
 # Tokens that take about as long as the fixed cost of one more run: padding less than this is worth it.
 _PADDING_TOKENS = 32
+
+_STOPPED = "the server stopped before the work was done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,7 @@ class Engine:
         )
         self._idle = asyncio.Event()
         self._idle.set()
+        self._stopped = False
 
     def start(self) -> None:
         """Starts the instances; calls are answered on the running event loop from now on."""
@@ -97,16 +107,19 @@ class Engine:
 
     async def stop(self) -> None:
         """Ends the threads after the batches that run; calls that still wait fail."""
+        self._stopped = True
         left = await asyncio.to_thread(self._instances.stop)
         for item in left:
-            item.call.fail(NotReadyError("the server stopped before the work was done"))
-        self._preprocessing.shutdown(wait=False, cancel_futures=True)
+            item.call.fail(NotReadyError(_STOPPED))
+        self._preprocessing.shutdown(wait=False)  # what still waits there fails on its own, see _prepare
 
     async def embed_texts(self, model: TextModel, inputs: TextInputs, deadline: float = math.inf) -> Embeddings:
         """Embeds texts; `deadline` is on the engine's clock, in seconds.
 
         Raises:
+            InvalidInputError: there are none.
             InvalidItemsError: names the inputs that can't be embedded.
+            NotReadyError: the engine was stopped.
             OverloadedError: the call would wait too long, or past its deadline.
             ExpiredError: its deadline passed before it was computed.
             InferenceFailedError: ONNX Runtime failed.
@@ -121,12 +134,16 @@ class Engine:
     async def _embed(
         self, model: AnyModel, prepare: Callable[[], list[PreparedItem]], size: int, deadline: float, *, inline: bool
     ) -> Embeddings:
+        if not size:
+            raise InvalidInputError([Violation("inputs", "is empty")])
+        if self._stopped:
+            raise NotReadyError(_STOPPED)
         work = self._costs[model.name].batch_seconds(size)
         received = self.clock()
         self._admission.admit(work, deadline, received)
         self._idle.clear()
         try:
-            items = prepare() if inline else await self._loop.run_in_executor(self._preprocessing, prepare)
+            items = prepare() if inline else await self._prepare(prepare)
             prepared = self.clock()
             call = await self._compute(model, items, deadline)
         finally:
@@ -135,6 +152,16 @@ class Engine:
                 self._idle.set()
         timings = Timings(prepared - received, call.started - prepared, call.ended - call.started)
         return Embeddings(call.vectors, items, timings)
+
+    async def _prepare(self, prepare: Callable[[], list[PreparedItem]]) -> list[PreparedItem]:
+        """Preprocesses on a thread, unless the engine stops before its turn comes."""
+
+        def prepare_unless_stopped() -> list[PreparedItem]:
+            if self._stopped:
+                raise NotReadyError(_STOPPED)
+            return prepare()
+
+        return await self._loop.run_in_executor(self._preprocessing, prepare_unless_stopped)
 
     async def _compute(self, model: AnyModel, items: list[PreparedItem], deadline: float) -> Call:
         done: asyncio.Future[None] = self._loop.create_future()

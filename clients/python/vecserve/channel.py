@@ -1,0 +1,52 @@
+"""How a gRPC channel to a server is set up, sync and aio alike."""
+
+import ipaddress
+from importlib.metadata import version
+
+import grpc
+import grpc.aio
+
+from vecserve.options import Options
+
+MAX_MESSAGE_BYTES = 64 * 2**20
+"""Largest message either way. gRPC's own limit on what it receives, 4 MiB, is 2730 vectors of 384 elements."""
+
+USER_AGENT = f"vecserve-python/{version('vecserve')}"
+
+
+def open_channel(options: Options) -> grpc.Channel:
+    """Return a channel, with TLS where the options hold credentials. It connects at the first call."""
+    if options.credentials is None:
+        return grpc.insecure_channel(options.address, channel_options(options))
+    return grpc.secure_channel(options.address, options.credentials, channel_options(options))
+
+
+def open_aio_channel(options: Options) -> grpc.aio.Channel:
+    """Return a channel of the running event loop, with TLS where the options hold credentials."""
+    if options.credentials is None:
+        return grpc.aio.insecure_channel(options.address, channel_options(options))
+    return grpc.aio.secure_channel(options.address, options.credentials, channel_options(options))
+
+
+def channel_options(options: Options) -> list[tuple[str, int | str]]:
+    """Return the options of gRPC's core, by their names in `grpc/impl/channel_arg_names.h`."""
+    arguments: list[tuple[str, int | str]] = [
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.primary_user_agent", USER_AGENT),
+        # Between attempts to connect, calls fail without one. gRPC waits 1 s and up to 120 s: a retry after 0.1 s
+        # would not try, and a client would miss for two minutes that its server is back.
+        ("grpc.initial_reconnect_backoff_ms", max(1, round(options.retry.initial_backoff * 1000))),
+        ("grpc.max_reconnect_backoff_ms", max(1, round(options.retry.max_backoff * 1000))),
+    ]
+    if _is_loopback(options.address):
+        arguments.append(("grpc.enable_http_proxy", 0))  # gRPC sends even 127.0.0.1 through $http_proxy
+    return arguments
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

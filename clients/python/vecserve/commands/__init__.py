@@ -1,0 +1,1 @@
+"""The commands of `vecserve`, a module each, and what several of them share."""
