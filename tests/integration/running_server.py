@@ -1,17 +1,19 @@
 """`vecserve serve` in a process of its own."""
 
 import contextlib
-import os
 import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import grpc
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 _READY = re.compile(r"ready on (\S+) ")
 _OPTIONS = [("grpc.max_receive_message_length", 64 * 2**20), ("grpc.max_send_message_length", 64 * 2**20)]
@@ -45,10 +47,10 @@ class RunningServer:
 
 
 @contextlib.contextmanager
-def serving(models: Path, *flags: str, environment: dict[str, str] | None = None) -> Generator[RunningServer]:
-    """Runs a server on a free port until the block ends."""
-    command = [sys.executable, "-m", "vecserve", "serve", "--models", str(models), "--address", "127.0.0.1:0", *flags]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | (environment or {}))
+def serving(models: Path, *flags: str, python: Path = Path(sys.executable)) -> Generator[RunningServer]:
+    """Runs a server on a free port until the block ends, with the packages of `python`'s environment."""
+    command = [str(python), "-m", "vecserve", "serve", "--models", str(models), "--address", "127.0.0.1:0", *flags]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     server = RunningServer(process)
     reader = threading.Thread(target=server.read_log)
     reader.start()
@@ -62,3 +64,28 @@ def serving(models: Path, *flags: str, environment: dict[str, str] | None = None
         reader.join()
         if process.stderr:
             process.stderr.close()
+
+
+class HealthClient:
+    """Calls grpc.health.v1, whose own stubs are untyped."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._stub = cast("Any", health_pb2_grpc.HealthStub(channel))
+
+    def check(self, service: str = "") -> int:
+        return self._stub.Check(health_pb2.HealthCheckRequest(service=service)).status
+
+    def watch(self, service: str = "") -> Iterator[int]:
+        return (answer.status for answer in self._stub.Watch(health_pb2.HealthCheckRequest(service=service)))
+
+
+def trailers(call: grpc.RpcError | grpc.Call) -> dict[str, Any]:
+    """The trailing metadata of an ended call, by key."""
+    return dict(cast("Iterable[tuple[str, Any]]", call.trailing_metadata()))
+
+
+def rpc_status(error: grpc.RpcError) -> Status:
+    """The google.rpc.Status of a failed call, which agrees with its code."""
+    status = Status.FromString(trailers(error)["grpc-status-details-bin"])
+    assert status.code == error.code().value[0]
+    return status

@@ -4,16 +4,15 @@ import base64
 import copy
 import io
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
 
 import grpc
 import pytest
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo
-from google.rpc.status_pb2 import Status
 from PIL import Image
+from running_server import rpc_status, trailers
 
 from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve.v1 import model_service_pb2 as model_pb
@@ -165,12 +164,9 @@ def call(channel: grpc.Channel, case: Case) -> grpc.RpcError:
 
 
 def details(error: grpc.RpcError) -> tuple[ErrorInfo, BadRequest, ResourceInfo]:
-    trailers = dict(cast("Iterable[tuple[str, Any]]", error.trailing_metadata()))
-    status = Status.FromString(trailers["grpc-status-details-bin"])
-    assert status.code == error.code().value[0]
-    assert trailers["x-request-id"]
+    assert trailers(error)["x-request-id"]
     unpacked = ErrorInfo(), BadRequest(), ResourceInfo()
-    for detail in status.details:
+    for detail in rpc_status(error).details:
         for message in unpacked:
             detail.Unpack(message)
     return unpacked
