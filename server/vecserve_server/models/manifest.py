@@ -79,6 +79,8 @@ class Fidelity(_Record):
 
     samples: Positive
     max_absolute_error: Annotated[float, Field(ge=0)]
+    """Largest difference of one component of the graph's output, not normalized; vectors with components beyond 1 are
+    divided by the largest of them first."""
     min_cosine: Annotated[float, Field(ge=-1, le=1.000001)]
     absolute_error_bound: float
     cosine_bound: float
