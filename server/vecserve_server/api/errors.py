@@ -28,6 +28,12 @@ logger = logging.getLogger(__name__)
 
 DOMAIN = "vecserve"
 
+# gRPC's clients may refuse trailers of more than 8 KiB, and report RESOURCE_EXHAUSTED in place of the error. The
+# message is in them twice, once with each byte that is not ASCII written as three.
+_MESSAGE_BYTES = 512
+_VIOLATIONS_BYTES = 4608
+_ALWAYS_DESCRIBED = 8
+
 # Subclasses before their bases.
 _CODES: list[tuple[type[EngineError], Code, reasons.ErrorReason.ValueType]] = [
     (BatchTooLargeError, Code.INVALID_ARGUMENT, reasons.ERROR_REASON_BATCH_TOO_LARGE),
@@ -60,7 +66,7 @@ def log_internal(error: Exception, request_id: str) -> None:
 
 
 def _status(code: Code, message: str, reason: reasons.ErrorReason.ValueType, *details: Message) -> Status:
-    status = Status(code=code, message=message)
+    status = Status(code=code, message=_clip(message))
     for detail in (ErrorInfo(domain=DOMAIN, reason=reasons.ErrorReason.Name(reason)), *details):
         status.details.add().Pack(detail)
     return status
@@ -69,16 +75,43 @@ def _status(code: Code, message: str, reason: reasons.ErrorReason.ValueType, *de
 def _details(error: EngineError) -> Iterator[Message]:
     match error:
         case InvalidInputError():
-            violations = [
-                BadRequest.FieldViolation(field=violation.field, description=violation.description)
-                for violation in error.violations
-            ]
-            yield BadRequest(field_violations=violations)
+            yield _bad_request(error)
         case ModelNotFoundError():
-            yield ResourceInfo(resource_type="vecserve.v1.Model", resource_name=error.name, description=str(error))
+            yield ResourceInfo(
+                resource_type="vecserve.v1.Model", resource_name=_clip(error.name), description=_clip(str(error))
+            )
         case UnavailableError():
             delay = Duration()
             delay.FromTimedelta(timedelta(seconds=error.retry_after))
             yield RetryInfo(retry_delay=delay)
         case _:
             pass
+
+
+def _bad_request(error: InvalidInputError) -> BadRequest:
+    """Every violation. Of more than trailers can carry, the first are described, the others named, the last counted."""
+    request = BadRequest()
+    names = [BadRequest.FieldViolation(field=_clip(violation.field)) for violation in error.violations]
+    names_to_come = sum(map(_size, names))
+    for index, (name, violation) in enumerate(zip(names, error.violations, strict=True)):
+        names_to_come -= _size(name)
+        told = BadRequest.FieldViolation(field=name.field, description=_clip(violation.description))
+        if index >= _ALWAYS_DESCRIBED and request.ByteSize() + _size(told) + names_to_come > _VIOLATIONS_BYTES:
+            told = name
+        if request.ByteSize() + _size(told) > _VIOLATIONS_BYTES:
+            request.field_violations.add(description=f"{len(names) - index} more are wrong, too many to list")
+            break
+        request.field_violations.append(told)
+    return request
+
+
+def _size(violation: BadRequest.FieldViolation) -> int:
+    """Bytes that a violation adds to its message, at most."""
+    return violation.ByteSize() + 4
+
+
+def _clip(text: str) -> str:
+    encoded = text.encode()
+    if len(encoded) <= _MESSAGE_BYTES:
+        return text
+    return encoded[: _MESSAGE_BYTES - len("…".encode())].decode(errors="ignore") + "…"

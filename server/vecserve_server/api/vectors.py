@@ -63,5 +63,7 @@ _FLOAT16_OVERFLOW = Violation(
 
 def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of `(batch, dimensionality)` float32 divided by their Euclidean norms; zeros stay zeros."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(norms, np.finfo(np.float32).tiny)
+    # In float64: squares of float32 overflow from 1e19 on, and vanish below 1e-19.
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    norms[norms == 0] = 1
+    return (vectors / norms[:, np.newaxis]).astype(np.float32)

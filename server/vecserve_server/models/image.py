@@ -1,12 +1,11 @@
 """Encoded images to pixels, bit for bit as torchvision's PIL transforms do it, without torch."""
 
 import io
-import struct
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from vecserve_server.models.inputs import ImageInputs, InputLimits, InvalidItemsError, PreparedItem
 from vecserve_server.models.manifest import ImageInput
@@ -18,6 +17,17 @@ _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
+}
+
+# What turns an image upright, by its EXIF orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
 
 # Registers Pillow's plugins now, on one thread.
@@ -93,20 +103,15 @@ class ImagePreprocessor:
 
 
 def orient(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation says; one whose EXIF can't be read is left as it is."""
+    """The image turned as its EXIF orientation says; one whose EXIF can't be read is left as it is.
+
+    Pillow's `exif_transpose` also rewrites the EXIF, and fails if any other tag is broken.
+    """
     try:
-        return ImageOps.exif_transpose(image)
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        struct.error,
-        ZeroDivisionError,
-    ):
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # Pillow raises whatever broken EXIF leads it to
         return image
+    return image if turn is None else image.transpose(turn)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -121,6 +126,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         raise _RefusedImageError(
             f"has 32-bit pixels (mode {image.mode}), whose range is unknown: convert it to 8 or 16 bits"
         )
+    image.info.pop("transparency", None)  # Pillow drops it as well, with a warning
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

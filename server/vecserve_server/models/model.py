@@ -18,7 +18,7 @@ from vecserve_server.models.manifest import (
     Manifest,
     TextInput,
 )
-from vecserve_server.models.session import Graph, SessionOptions
+from vecserve_server.models.session import Graph, ProviderError, SessionOptions
 from vecserve_server.models.text import TextPreprocessor, pad
 
 # Of English in a WordPiece vocabulary. Other scripts have fewer; the cost model's correction takes them in.
@@ -58,8 +58,15 @@ class Model(ABC, Generic[InputsT]):
 
         Returns:
             `(batch, dimensionality)` float32, not normalized.
+
+        Raises:
+            ArtifactError: the graph computed another shape.
         """
-        return self._graph.run(self.manifest.output, self.collate(payloads))
+        vectors = self._graph.run(self.manifest.output, self.collate(payloads))
+        expected = len(payloads), self.manifest.dimensionality
+        if vectors.shape != expected:
+            raise ArtifactError(f"model {self.name}: its graph computed {vectors.shape} where {expected} was due")
+        return vectors
 
 
 class TextModel(Model[TextInputs]):
@@ -131,13 +138,22 @@ def open_artifact(directory: Path, options: SessionOptions, limits: InputLimits)
     """
     manifest = Manifest.read(directory)
     manifest.check_files(directory)
-    graph = Graph(directory / GRAPH_FILE, options)
+    graph = _load_graph(directory / GRAPH_FILE, options)
     _check_graph(directory / GRAPH_FILE, graph, manifest)
     match manifest.input:
         case TextInput() as spec:
             return TextModel(directory, manifest, spec, graph, limits)
         case ImageInput() as spec:
             return ImageModel(directory, manifest, spec, graph, limits)
+
+
+def _load_graph(file: Path, options: SessionOptions) -> Graph:
+    try:
+        return Graph(file, options)
+    except ProviderError:
+        raise
+    except Exception as error:  # ONNX Runtime's errors share no other base
+        raise ArtifactError(f"{file}: ONNX Runtime can't load it: {error}") from error
 
 
 def _check_graph(file: Path, graph: Graph, manifest: Manifest) -> None:
@@ -152,7 +168,7 @@ def _check_graph(file: Path, graph: Graph, manifest: Manifest) -> None:
             f"{file}: manifest output is '{manifest.output}', and the graph has {sorted(graph.outputs)}"
         )
     shape = graph.outputs[manifest.output]
-    if shape[-1] != manifest.dimensionality:
+    if len(shape) != 2 or shape[1] != manifest.dimensionality:
         raise ArtifactError(
             f"{file}: manifest dimensionality is {manifest.dimensionality}, and the graph's output {shape}"
         )

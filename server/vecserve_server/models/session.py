@@ -4,6 +4,7 @@ import ctypes
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,6 +53,8 @@ class Graph:
                 ONNX Runtime itself would go on with the CPU (onnxruntime#17801).
         """
         require_provider(options.provider)
+        if options.provider is Provider.CUDA:
+            _preload_cuda()
         self.provider = options.provider.onnxruntime_name
         self._session = ort.InferenceSession(
             file,
@@ -87,8 +90,12 @@ def require_provider(provider: Provider) -> None:
             f"provider '{provider.value}' is not in the installed onnxruntime {ort.__version__}, which has "
             f"{', '.join(available)}. For CUDA, install 'vecserve[server,gpu]' in place of 'vecserve[server,cpu]'"
         )
-    if provider is Provider.CUDA:
-        ort.preload_dlls()
+
+
+@cache
+def _preload_cuda() -> None:
+    """Loads the CUDA and cuDNN that pip installed beside ONNX Runtime, where the system has none."""
+    ort.preload_dlls()
 
 
 def _session_options(options: SessionOptions) -> Any:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from vecserve_server.models.inputs import InputLimits, InvalidItemsError, PreparedItem, TextInputs, Truncation
-from vecserve_server.models.manifest import TextInput
+from vecserve_server.models.manifest import ArtifactError, TextInput
 
 
 class TextPreprocessor:
@@ -18,7 +18,7 @@ class TextPreprocessor:
     def __init__(self, tokenizer_file: Path, spec: TextInput, limits: InputLimits) -> None:
         self._spec = spec
         self._limits = limits
-        self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        self._tokenizer = _load(tokenizer_file)
         # Files often carry the padding and truncation of their training; both are decided here instead.
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -77,6 +77,13 @@ def pad(payloads: Sequence[NDArray[Any]], pad_token_id: int) -> Mapping[str, NDA
         input_ids[row, : len(ids)] = ids
         attention_mask[row, : len(ids)] = 1
     return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+
+def _load(file: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing more specific
+        raise ArtifactError(f"{file}: it can't be read as a tokenizer: {error}") from error
 
 
 def _special_token_counts(tokenizer: Tokenizer) -> tuple[int, int]:

@@ -1,0 +1,77 @@
+import math
+from typing import Any, cast
+
+import pytest
+
+from vecserve_server.api.metadata import AnyContext, add_trailing_metadata, patience, request_id, server_timing
+from vecserve_server.engine.engine import Timings
+
+
+class Context:
+    """The part of gRPC's context that carries metadata."""
+
+    def __init__(self, metadata: tuple[tuple[str, Any], ...] | None, remaining: float | None = None) -> None:
+        self._metadata = metadata
+        self._remaining = remaining
+        self._trailing: Any = ()
+
+    def invocation_metadata(self) -> Any:
+        return self._metadata
+
+    def time_remaining(self) -> float | None:
+        return self._remaining
+
+    def trailing_metadata(self) -> Any:
+        return self._trailing
+
+    def set_trailing_metadata(self, metadata: Any) -> None:
+        self._trailing = metadata
+
+
+def context(*metadata: tuple[str, Any], remaining: float | None = None) -> AnyContext:
+    return cast(AnyContext, Context(metadata, remaining))
+
+
+@pytest.mark.parametrize("identity", ["a", "3f2c-77/Z", "x" * 128, "!~"])
+def test_the_callers_id_is_kept(identity: str) -> None:
+    assert request_id(context(("user-agent", "grpc"), ("x-request-id", identity))) == identity
+
+
+@pytest.mark.parametrize(
+    "identity", ["", "x" * 129, "two words", "line\nbreak", "tab\t", "trailing\n", "naïve", b"bytes"]
+)
+def test_an_id_that_cannot_be_echoed_is_replaced(identity: str | bytes) -> None:
+    given = request_id(context(("x-request-id", identity)))
+
+    assert given != identity
+    assert len(given) == 32
+
+
+def test_calls_without_an_id_get_one_each() -> None:
+    first, second = request_id(context()), request_id(cast(AnyContext, Context(None)))
+
+    assert first != second
+
+
+def test_the_first_id_that_can_be_echoed_wins() -> None:
+    assert request_id(context(("x-request-id", "not this"), ("x-request-id", "b"), ("x-request-id", "c"))) == "b"
+
+
+@pytest.mark.parametrize(("remaining", "seconds"), [(None, math.inf), (1.5, 1.5), (0.0, 0.0), (-1.0, -1.0)])
+def test_patience_lasts_to_the_deadline(remaining: float | None, seconds: float) -> None:
+    assert patience(context(remaining=remaining)) == seconds
+
+
+def test_timings_are_milliseconds_in_the_form_of_server_timing() -> None:
+    timings = Timings(preprocess=0.00123, queue=0.0, infer=1.5)
+
+    assert server_timing(timings) == "preprocess;dur=1.23, queue;dur=0.00, infer;dur=1500.00"
+
+
+def test_trailing_metadata_adds_up() -> None:
+    trailing = context()
+
+    add_trailing_metadata(trailing, "a", "1")
+    add_trailing_metadata(trailing, "b", "2")
+
+    assert trailing.trailing_metadata() == (("a", "1"), ("b", "2"))

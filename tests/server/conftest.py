@@ -1,0 +1,192 @@
+"""Two tiny artifacts, real in every part: graph, tokenizer and manifest. They load and run in milliseconds."""
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import settings
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from vecserve_server.models.inputs import InputLimits
+from vecserve_server.models.manifest import (
+    GRAPH_FILE,
+    MANIFEST_FILE,
+    TOKENIZER_FILE,
+    Fidelity,
+    ImageInput,
+    Manifest,
+    Source,
+    TextInput,
+    file_digest,
+)
+from vecserve_server.models.model import ImageModel, TextModel, open_artifact
+from vecserve_server.models.session import SessionOptions
+
+# More examples find rarer schedules: VECSERVE_HYPOTHESIS_EXAMPLES=20000 runs for minutes.
+settings.register_profile(
+    "vecserve", max_examples=int(os.environ.get("VECSERVE_HYPOTHESIS_EXAMPLES", "300")), deadline=None
+)
+settings.load_profile("vecserve")
+
+_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+_WORDS = ["the", "cat", "sat", "on", "mat", "query", ":", "hello", "world", "猫", "кот", "##s", "nan", "crash"]
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_VOCABULARY = [*_SPECIAL, *_LETTERS, *(f"##{letter}" for letter in _LETTERS), *_WORDS]
+_TEXT_DIMENSIONS = 8
+_IMAGE_EDGE = 8
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model repository: `tiny-text` and `tiny-image`, version 1 of each."""
+    root = tmp_path_factory.mktemp("models")
+    _write_text_artifact(root / "tiny-text" / "1")
+    _write_image_artifact(root / "tiny-image" / "1")
+    return root
+
+
+@pytest.fixture(scope="session")
+def text_artifact(models_dir: Path) -> Path:
+    """Mean of token embeddings. The word `nan` makes a vector NaN, the word `crash` fails the whole run."""
+    return models_dir / "tiny-text" / "1"
+
+
+@pytest.fixture(scope="session")
+def image_artifact(models_dir: Path) -> Path:
+    """Mean colour of the pixels: resized to 9, cropped to 8."""
+    return models_dir / "tiny-image" / "1"
+
+
+@pytest.fixture(scope="session")
+def text_model(text_artifact: Path) -> TextModel:
+    model = open_artifact(text_artifact, SessionOptions(), InputLimits())
+    assert isinstance(model, TextModel)
+    return model
+
+
+@pytest.fixture(scope="session")
+def image_model(image_artifact: Path) -> ImageModel:
+    model = open_artifact(image_artifact, SessionOptions(), InputLimits())
+    assert isinstance(model, ImageModel)
+    return model
+
+
+@pytest.fixture
+def manifest_of() -> Callable[..., Manifest]:
+    """Makes a valid manifest; keywords replace its fields."""
+    return _manifest
+
+
+def _write_text_artifact(directory: Path) -> None:
+    directory.mkdir(parents=True)
+    _tokenizer().save(str(directory / TOKENIZER_FILE))
+    onnx.save(_text_graph(), directory / GRAPH_FILE)
+    spec = TextInput(
+        max_token_count=64,
+        pad_token_id=0,
+        tokenizer_digest=file_digest(directory / TOKENIZER_FILE),
+        prompts={"query": "query: "},
+    )
+    manifest = _manifest(
+        graph_digest=file_digest(directory / GRAPH_FILE),
+        input=spec,
+        dimensionality=_TEXT_DIMENSIONS,
+        supported_dimensionalities=(4, _TEXT_DIMENSIONS),
+        pooling="mean",
+        normalization="l2",
+    )
+    (directory / MANIFEST_FILE).write_text(manifest.model_dump_json())
+
+
+def _write_image_artifact(directory: Path) -> None:
+    directory.mkdir(parents=True)
+    onnx.save(_image_graph(), directory / GRAPH_FILE)
+    manifest = _manifest(graph_digest=file_digest(directory / GRAPH_FILE))
+    (directory / MANIFEST_FILE).write_text(manifest.model_dump_json())
+
+
+def _manifest(**changes: Any) -> Manifest:
+    fields: Mapping[str, Any] = {
+        "graph_digest": f"sha256:{'0' * 64}",
+        "input": ImageInput(
+            resize_size=_IMAGE_EDGE + 1,
+            crop_size=_IMAGE_EDGE,
+            interpolation="bilinear",
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+        ),
+        "output": "embeddings",
+        "dimensionality": 3,
+        "supported_dimensionalities": (3,),
+        "pooling": "pool",
+        "normalization": "none",
+        "precision": "fp32",
+        "source": Source(uri="random:0", digest=None, random=True),
+        "fidelity": Fidelity(
+            samples=1, max_absolute_error=0.0, min_cosine=1.0, absolute_error_bound=1e-4, cosine_bound=0.999
+        ),
+        "exported_at": datetime(2025, 1, 1, tzinfo=UTC),
+        "exported_with": {"onnx": onnx.__version__},
+    }
+    return Manifest(**{**fields, **changes})
+
+
+def _tokenizer() -> Tokenizer:
+    """BERT's, with a small vocabulary; padding and truncation are left on, as in files of the hub."""
+    vocabulary = {token: number for number, token in enumerate(_VOCABULARY)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    ends = [("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    tokenizer.add_special_tokens(_SPECIAL)
+    tokenizer.enable_padding(length=12, pad_id=0, pad_token="[PAD]")
+    tokenizer.enable_truncation(12)
+    return tokenizer
+
+
+def _text_graph() -> onnx.ModelProto:
+    table = np.random.default_rng(0).standard_normal((len(_VOCABULARY), _TEXT_DIMENSIONS)).astype(np.float32)
+    table[_VOCABULARY.index("nan")] = np.nan
+    table = table[: _VOCABULARY.index("crash")]  # the last word: its row is out of bounds
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["tokens"]),
+        helper.make_node("Cast", ["attention_mask"], ["flat_mask"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["flat_mask", "last"], ["mask"]),
+        helper.make_node("Mul", ["tokens", "mask"], ["read"]),
+        helper.make_node("ReduceSum", ["read", "sequence"], ["sum"], keepdims=0),
+        helper.make_node("ReduceSum", ["mask", "sequence"], ["count"], keepdims=0),
+        helper.make_node("Div", ["sum", "count"], ["embeddings"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"])
+        for name in ("input_ids", "attention_mask")
+    ]
+    constants = {"table": table, "last": np.array([-1], np.int64), "sequence": np.array([1], np.int64)}
+    return _model(nodes, inputs, _TEXT_DIMENSIONS, constants)
+
+
+def _image_graph() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["colours"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["colours"], ["embeddings"], axes=[1, 2], keepdims=0),
+    ]
+    shape = ["batch", _IMAGE_EDGE, _IMAGE_EDGE, 3]
+    return _model(nodes, [helper.make_tensor_value_info("pixels", TensorProto.UINT8, shape)], 3, {})
+
+
+def _model(
+    nodes: list[onnx.NodeProto], inputs: list[onnx.ValueInfoProto], dimensions: int, constants: Mapping[str, Any]
+) -> onnx.ModelProto:
+    output = helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["batch", dimensions])
+    weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "tiny", inputs, [output], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.checker.check_model(model)
+    return model

@@ -1,0 +1,197 @@
+import asyncio
+import io
+from math import inf
+
+import numpy as np
+import pytest
+from controlled import Clock, GatedModel
+from numpy.typing import NDArray
+from PIL import Image
+
+from vecserve_server.engine.engine import Embeddings, Engine
+from vecserve_server.engine.errors import ExpiredError, InferenceFailedError, InvalidInputError, OverloadedError
+from vecserve_server.models.inputs import ImageInputs, InvalidItemsError, TextInputs
+from vecserve_server.models.model import ImageModel, TextModel
+
+LONG = " ".join(["cat"] * 62)
+"""Fills the model's 64 tokens; too long to be padded together with a word."""
+
+
+def alone(model: TextModel, text: str) -> NDArray[np.float32]:
+    """The vector of a text that shares its batch with nothing."""
+    (item,) = TextModel.prepare(model, TextInputs([text]))
+    return TextModel.run(model, [item.payload])[0]
+
+
+async def begin(engine: Engine, model: TextModel, *texts: str, deadline: float = inf) -> asyncio.Task[Embeddings]:
+    """Sends a call, and lets it get as far as the queue."""
+    call = asyncio.create_task(engine.embed_texts(model, TextInputs(texts), deadline))
+    await asyncio.sleep(0)
+    return call
+
+
+async def test_vectors_come_in_the_order_of_the_texts(engine: Engine, model: GatedModel) -> None:
+    texts = ["the cat sat", "hello", LONG, "猫 кот", "mat"]
+
+    result = await engine.embed_texts(model, TextInputs(texts))
+
+    np.testing.assert_allclose(result.vectors, [alone(model, text) for text in texts], atol=1e-6)
+    assert [item.token_count for item in result.items] == [5, 3, 64, 4, 3]
+
+
+async def test_images_are_embedded_by_the_same_way(engine: Engine, image_model: ImageModel) -> None:
+    colours = [(1, 2, 3), (200, 100, 50), (0, 0, 0), (9, 9, 9), (255, 0, 255)]
+    contents: list[bytes] = []
+    for colour in colours:
+        file = io.BytesIO()
+        Image.new("RGB", (20, 30), colour).save(file, "PNG")
+        contents.append(file.getvalue())
+
+    result = await engine.embed_images(image_model, ImageInputs(contents))
+
+    np.testing.assert_allclose(result.vectors, colours, atol=1e-4)
+
+
+async def test_concurrent_calls_share_a_batch_and_get_their_own_vectors(engine: Engine, model: GatedModel) -> None:
+    model.running.close()
+    first = await begin(engine, model, "world")
+    await model.running.reached()
+    texts = ["cat", "mat", "the cat", "hello world", "猫", "кот"]
+    calls = [await begin(engine, model, text) for text in texts]
+
+    model.running.open()
+    results = await asyncio.gather(first, *calls)
+
+    assert [len(batch) for batch in model.batches] == [1, len(texts)]
+    for text, result in zip(["world", *texts], results, strict=True):
+        np.testing.assert_allclose(result.vectors, [alone(model, text)], atol=1e-6)
+
+
+async def test_a_run_that_fails_fails_its_calls_and_no_other(engine: Engine, model: GatedModel) -> None:
+    model.running.close()
+    before = await begin(engine, model, "world")
+    await model.running.reached()
+    crash, neighbour, apart = [await begin(engine, model, text) for text in ("crash", "mat", LONG)]
+
+    model.running.open()
+    outcomes = await asyncio.gather(before, crash, neighbour, apart, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [
+        Embeddings, InferenceFailedError, InferenceFailedError, Embeddings
+    ]  # fmt: skip
+    assert (await engine.embed_texts(model, TextInputs(["mat"]))).vectors.shape == (1, 8)
+
+
+async def test_a_vector_that_is_not_a_number_fails_its_call_alone(engine: Engine, model: GatedModel) -> None:
+    model.running.close()
+    before = await begin(engine, model, "world")
+    await model.running.reached()
+    broken, neighbour = [await begin(engine, model, text) for text in ("nan", "mat")]
+
+    model.running.open()
+
+    with pytest.raises(InferenceFailedError):
+        await broken
+    np.testing.assert_allclose((await neighbour).vectors, [alone(model, "mat")], atol=1e-6)
+    assert len(model.batches) == 2
+    await before
+
+
+async def test_texts_of_a_cancelled_call_are_not_computed(engine: Engine, model: GatedModel) -> None:
+    model.running.close()
+    before = await begin(engine, model, "world")
+    await model.running.reached()
+    cancelled, live = [await begin(engine, model, text) for text in ("hello", "mat")]
+
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    model.running.open()
+    await asyncio.gather(before, live)
+
+    assert [len(batch) for batch in model.batches] == [1, 1]
+
+
+async def test_a_call_cancelled_while_it_runs_leaves_the_engine_idle_and_well(
+    engine: Engine, model: GatedModel
+) -> None:
+    model.running.close()
+    cancelled = await begin(engine, model, "world")
+    await model.running.reached()
+
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    await engine.idle()
+    model.running.open()
+
+    assert (await engine.embed_texts(model, TextInputs(["mat"]))).vectors.shape == (1, 8)
+
+
+@pytest.mark.parametrize("deadline", [99.0, 100.0])
+async def test_a_deadline_that_has_passed_expires_uncomputed(
+    engine: Engine, model: GatedModel, deadline: float
+) -> None:
+    with pytest.raises(ExpiredError):
+        await engine.embed_texts(model, TextInputs(["cat"]), deadline)
+
+    assert model.batches == []
+
+
+async def test_a_deadline_that_passes_in_the_queue_expires_uncomputed(
+    engine: Engine, model: GatedModel, clock: Clock
+) -> None:
+    model.running.close()
+    before = await begin(engine, model, "world")
+    await model.running.reached()
+    late = await begin(engine, model, "cat", deadline=clock() + 1)
+
+    clock.now += 1
+    model.running.open()
+
+    with pytest.raises(ExpiredError):
+        await late
+    await before
+    assert len(model.batches) == 1
+
+
+async def test_a_busy_engine_refuses_what_cannot_be_done_in_time(
+    engine: Engine, model: GatedModel, clock: Clock
+) -> None:
+    model.running.close()
+    before = await begin(engine, model, "world")
+
+    with pytest.raises(OverloadedError):
+        await engine.embed_texts(model, TextInputs(["cat"]), clock() - 1)
+
+    model.running.open()
+    await before
+
+
+async def test_refused_inputs_leave_the_engine_idle(engine: Engine, model: GatedModel) -> None:
+    with pytest.raises(InvalidItemsError):
+        await engine.embed_texts(model, TextInputs(["cat", ""]))
+
+    await engine.idle()
+
+
+async def test_no_inputs_are_refused_rather_than_waited_for(
+    engine: Engine, model: GatedModel, image_model: ImageModel
+) -> None:
+    async with asyncio.timeout(5):
+        with pytest.raises(InvalidInputError):
+            await engine.embed_texts(model, TextInputs([]))
+        with pytest.raises(InvalidInputError):
+            await engine.embed_images(image_model, ImageInputs([]))
+
+
+async def test_timings_are_of_the_engines_clock(engine: Engine, model: GatedModel, clock: Clock) -> None:
+    model.running.close()
+    call = await begin(engine, model, "world")
+    await model.running.reached()
+    clock.now += 2
+    model.running.open()
+
+    timings = (await call).timings
+
+    assert (timings.preprocess, timings.queue, timings.infer) == (0, 0, 2)

@@ -1,0 +1,100 @@
+import asyncio
+import threading
+
+import pytest
+from controlled import PATIENCE, GatedModel
+
+from vecserve_server.engine.engine import Embeddings, Engine
+from vecserve_server.engine.errors import NotReadyError
+from vecserve_server.engine.scheduler import Scheduler, WorkItem
+from vecserve_server.models.inputs import TextInputs
+from vecserve_server.models.model import TextModel
+
+
+async def begin(engine: Engine, model: TextModel, *texts: str) -> asyncio.Task[Embeddings]:
+    call = asyncio.create_task(engine.embed_texts(model, TextInputs(texts)))
+    await asyncio.sleep(0)
+    return call
+
+
+async def test_an_engine_is_idle_until_a_call_comes(engine: Engine) -> None:
+    await engine.idle()
+
+
+async def test_an_engine_is_idle_again_when_its_last_call_has_ended(engine: Engine, model: GatedModel) -> None:
+    model.running.close()
+    first, second = await begin(engine, model, "cat"), await begin(engine, model, "mat")
+    idle = asyncio.create_task(engine.idle())
+
+    second.cancel()
+    await asyncio.wait([second])
+    await model.running.reached()
+    assert not idle.done()
+
+    model.running.open()
+    await idle
+    assert first.done()
+
+
+@pytest.fixture
+def emptied(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when the queue was emptied for good."""
+    emptied = threading.Event()
+    take_all = Scheduler.take_all
+
+    def telling(scheduler: Scheduler) -> list[WorkItem]:
+        left = take_all(scheduler)
+        emptied.set()
+        return left
+
+    monkeypatch.setattr(Scheduler, "take_all", telling)
+    return emptied
+
+
+async def test_stopping_finishes_what_runs_and_fails_what_waits(
+    engine: Engine, model: GatedModel, emptied: threading.Event
+) -> None:
+    model.running.close()
+    runs = await begin(engine, model, "cat")
+    await model.running.reached()
+    waits = await begin(engine, model, "mat")
+
+    stopping = asyncio.create_task(engine.stop())
+    assert await asyncio.to_thread(emptied.wait, PATIENCE)
+    model.running.open()
+    await stopping
+
+    assert (await runs).vectors.shape == (1, 8)
+    with pytest.raises(NotReadyError):
+        await waits
+    assert len(model.batches) == 1
+    await engine.idle()
+
+
+@pytest.mark.parametrize("texts", [["cat"], ["cat", "mat"]], ids=["inline", "on a thread"])
+async def test_a_stopped_engine_refuses_calls_as_not_ready(engine: Engine, model: GatedModel, texts: list[str]) -> None:
+    await engine.stop()
+
+    with pytest.raises(NotReadyError):
+        await engine.embed_texts(model, TextInputs(texts))
+    await engine.idle()
+
+
+async def test_calls_still_in_preprocessing_fail_as_not_ready(engine: Engine, model: GatedModel) -> None:
+    model.preparing.close()
+    on_the_thread = await begin(engine, model, "cat", "mat")
+    behind_it = await begin(engine, model, "cat", "mat")
+    await model.preparing.reached()
+
+    await engine.stop()
+    model.preparing.open()
+
+    for call in (on_the_thread, behind_it):
+        with pytest.raises(NotReadyError):
+            await call
+    await engine.idle()
+
+
+async def test_stopping_twice_is_harmless(engine: Engine) -> None:
+    await engine.stop()
+    await engine.stop()

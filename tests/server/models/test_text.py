@@ -1,0 +1,158 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import transformers
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vecserve_server.models.inputs import InputLimits, InvalidItemsError, TextInputs, Truncation
+from vecserve_server.models.manifest import TOKENIZER_FILE, TextInput
+from vecserve_server.models.model import TextModel
+from vecserve_server.models.text import TextPreprocessor, pad
+
+TEXTS = [
+    "The cat sat on the mat",
+    "a",
+    " ",
+    "\u200b",
+    "hello,   world!\n\ttabs",
+    "猫cat猫 кот ЖУК",
+    "caf\u00e9 cafe\u0301",
+    "\U0001f469\u200d\U0001f469\u200d\U0001f467 emoji",
+    "عربى नमस्ते 한국어",
+    "[CLS] the [SEP] cat [MASK] [PAD] [UNK]",
+    "unbelievable" * 30,
+    "cat " * 61 + "mat",
+    "cat " * 62 + "mat",
+    "cat mat hello world " * 100,
+    "nul \x00 byte",
+]
+
+Tokenize = Callable[[Sequence[str], int, str], list[list[int]]]
+
+
+@pytest.fixture(scope="session")
+def spec(text_model: TextModel) -> TextInput:
+    return text_model.spec
+
+
+@pytest.fixture(scope="session")
+def preprocessor(text_artifact: Path, spec: TextInput) -> TextPreprocessor:
+    return TextPreprocessor(text_artifact / TOKENIZER_FILE, spec, InputLimits(text_characters=5000))
+
+
+@pytest.fixture(scope="session")
+def reference(text_artifact: Path, spec: TextInput) -> Tokenize:
+    """Token ids as transformers reads the same tokenizer file, cut on a side."""
+
+    def tokenize(texts: Sequence[str], limit: int = spec.max_token_count, cut: str = "right") -> list[list[int]]:
+        fast = transformers.PreTrainedTokenizerFast(
+            tokenizer_file=str(text_artifact / TOKENIZER_FILE), truncation_side=cut
+        )
+        return fast(list(texts), truncation=True, max_length=limit, padding=False)["input_ids"]
+
+    return tokenize
+
+
+@pytest.mark.parametrize(("truncation", "cut"), [(Truncation.END, "right"), (Truncation.START, "left")])
+@pytest.mark.parametrize("prompt", ["", "query"])
+def test_tokens_are_those_of_transformers(
+    preprocessor: TextPreprocessor, reference: Tokenize, spec: TextInput, truncation: Truncation, cut: str, prompt: str
+) -> None:
+    prompts = {"": "", **spec.prompts}
+    items = preprocessor.prepare(TextInputs(TEXTS, truncation, prompt))
+
+    prompted = [prompts[prompt] + text for text in TEXTS]
+    assert [item.payload.tolist() for item in items] == reference(prompted, 64, cut)
+    whole = [len(ids) for ids in reference(prompted, 10_000, cut)]
+    assert [item.truncated for item in items] == [length > 64 for length in whole]
+    assert [item.token_count for item in items] == [min(length, 64) for length in whole]
+    assert all(item.size == item.token_count for item in items)
+
+
+@given(
+    text=st.text(min_size=1, max_size=80) | st.lists(st.sampled_from(TEXTS), min_size=1).map(" ".join),
+    limit=st.integers(3, 20),
+    side=st.sampled_from([(Truncation.END, "right"), (Truncation.START, "left")]),
+)
+def test_any_text_at_any_limit_is_read_as_transformers_reads_it(
+    text_artifact: Path, spec: TextInput, reference: Tokenize, text: str, limit: int, side: tuple[Truncation, str]
+) -> None:
+    spec = spec.model_copy(update={"max_token_count": limit})
+    preprocessor = TextPreprocessor(text_artifact / TOKENIZER_FILE, spec, InputLimits())
+
+    (item,) = preprocessor.prepare(TextInputs([text], side[0]))
+
+    assert [item.payload.tolist()] == reference([text], limit, side[1])
+
+
+def test_without_truncation_what_fits_is_read_whole(preprocessor: TextPreprocessor, reference: Tokenize) -> None:
+    texts = ["cat " * 61 + "mat", "hello"]
+
+    items = preprocessor.prepare(TextInputs(texts, Truncation.NONE))
+
+    assert [item.payload.tolist() for item in items] == reference(texts, 10_000, "right")
+    assert [item.truncated for item in items] == [False, False]
+
+
+def test_without_truncation_every_text_that_is_too_long_is_named(preprocessor: TextPreprocessor) -> None:
+    with pytest.raises(InvalidItemsError) as refusal:
+        preprocessor.prepare(TextInputs(["cat " * 63, "cat", "cat " * 100], Truncation.NONE))
+
+    assert refusal.value.problems == {
+        0: "has 65 tokens, and the model reads at most 64: shorten it or allow truncation",
+        2: "has 102 tokens, and the model reads at most 64: shorten it or allow truncation",
+    }
+
+
+def test_the_prompt_counts_as_tokens_of_the_text(preprocessor: TextPreprocessor) -> None:
+    text = TextInputs(["cat " * 61], Truncation.NONE, "query")
+
+    with pytest.raises(InvalidItemsError, match="has 65 tokens"):
+        preprocessor.prepare(text)
+
+
+def test_all_that_is_wrong_with_a_batch_is_named_at_once_and_in_order(preprocessor: TextPreprocessor) -> None:
+    texts = ["cat", "cat " * 63, "", "a" * 5001, "a" * 5000, ""]
+
+    with pytest.raises(InvalidItemsError) as refusal:
+        preprocessor.prepare(TextInputs(texts, Truncation.NONE))
+
+    assert list(refusal.value.problems.items()) == [
+        (1, "has 65 tokens, and the model reads at most 64: shorten it or allow truncation"),
+        (2, "is empty"),
+        (3, "has 5001 characters, and at most 5000 are allowed"),
+        (5, "is empty"),
+    ]
+
+
+def test_a_prompt_does_not_make_an_empty_text_valid(preprocessor: TextPreprocessor) -> None:
+    with pytest.raises(InvalidItemsError, match="item 0 is empty"):
+        preprocessor.prepare(TextInputs([""], prompt="query"))
+
+
+def test_a_batch_of_nothing_but_refused_texts_is_refused(preprocessor: TextPreprocessor) -> None:
+    with pytest.raises(InvalidItemsError) as refusal:
+        preprocessor.prepare(TextInputs(["", ""]))
+
+    assert refusal.value.problems == {0: "is empty", 1: "is empty"}
+
+
+def test_padding_fills_to_the_longest_and_masks_it() -> None:
+    payloads = [np.array(ids, np.int64) for ids in ([5, 6], [7], [8, 9, 10])]
+
+    feeds = pad(payloads, pad_token_id=4)
+
+    assert feeds["input_ids"].tolist() == [[5, 6, 4], [7, 4, 4], [8, 9, 10]]
+    assert feeds["attention_mask"].tolist() == [[1, 1, 0], [1, 0, 0], [1, 1, 1]]
+    assert {name: feed.dtype for name, feed in feeds.items()} == {"input_ids": np.int64, "attention_mask": np.int64}
+
+
+def test_an_estimate_counts_every_text_and_no_more_than_the_model_reads(text_model: TextModel) -> None:
+    assert text_model.estimate(TextInputs(["", "a" * 40, "a" * 100_000])) == 2 + 12 + 64
+
+
+def test_a_sample_is_no_longer_than_the_model_reads(text_model: TextModel) -> None:
+    assert text_model.sample(10_000).payload.shape == (64,)

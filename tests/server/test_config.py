@@ -1,0 +1,156 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from vecserve_server.config import ServerConfig
+from vecserve_server.models.inputs import InputLimits
+from vecserve_server.models.session import Provider, SessionOptions
+from vecserve_server.validation import describe
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No VECSERVE_* variable is set, whoever runs the tests."""
+    for field in ServerConfig.model_fields:
+        monkeypatch.delenv(f"VECSERVE_{field.upper()}", raising=False)
+
+
+def config(*flags: str) -> ServerConfig:
+    return ServerConfig.from_command_line(flags)
+
+
+def refusal(*flags: str) -> str:
+    with pytest.raises(ValidationError) as refused:
+        config(*flags)
+    return describe(refused.value)
+
+
+def test_the_defaults_serve_this_machine_alone() -> None:
+    defaults = config()
+
+    assert (defaults.models, defaults.address, defaults.provider) == (Path("models"), "127.0.0.1:50051", "cpu")
+    assert defaults.session_options == SessionOptions(Provider.CPU, 0, 1)
+    assert defaults.input_limits == InputLimits()
+
+
+def test_every_setting_is_a_flag_and_a_variable_and_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        config("--help")
+
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    for name, field in ServerConfig.model_fields.items():
+        assert f"--{name.replace('_', '-')} " in shown
+        assert field.description
+
+
+@pytest.mark.parametrize("flags", [["--max-batch-items", "7"], ["--max-batch-items=7"]])
+def test_flags_fill_settings(flags: list[str]) -> None:
+    assert config(*flags).max_batch_items == 7
+
+
+def test_variables_fill_settings_and_flags_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VECSERVE_MAX_BATCH_ITEMS", "5")
+    monkeypatch.setenv("VECSERVE_MODELS", "/srv/models")
+
+    assert (config().max_batch_items, config().models) == (5, Path("/srv/models"))
+    assert (config("--max-batch-items", "7").max_batch_items, config("--models", "here").models) == (7, Path("here"))
+
+
+def test_variables_of_other_programs_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VECSERVE_HYPOTHESIS_EXAMPLES", "5")
+
+    config()
+
+
+def test_a_setting_cannot_be_changed_later() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        config().max_batch_items = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_an_unknown_flag_ends_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        config("--port", "1")
+
+    assert ended.value.code == 2
+    assert "--port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:0", "0.0.0.0:50051", "[::]:50051", "[::1]:65535", "localhost:1", "embed.internal:50051"]
+)
+def test_an_address_is_a_host_and_a_port(address: str) -> None:
+    assert config("--address", address).address == address
+
+
+@pytest.mark.parametrize(
+    "address", ["", "50051", ":50051", "localhost", "localhost:", "localhost:http", "localhost:65536", "localhost:-1"]
+)
+def test_any_other_address_is_refused_with_an_example(address: str) -> None:
+    message = refusal("--address", address)
+
+    assert message.startswith("address: ")
+    assert "must be HOST:PORT with a port from 0 to 65535, e.g. 0.0.0.0:50051 or [::]:50051" in message
+    assert f"(given: {address!r})" in message
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--instances", "0", "instances: Input should be greater than 0 (given: '0')"),
+        ("--intra-op-threads", "-1", "intra_op_threads: Input should be greater than 0 (given: '-1')"),
+        ("--device-id", "-1", "device_id: Input should be greater than or equal to 0 (given: '-1')"),
+        ("--batch-tokens", "many", "batch_tokens: Input should be a valid integer"),
+        ("--max-queue-seconds", "nan", "max_queue_seconds: Input should be a finite number (given: 'nan')"),
+        ("--max-queue-seconds", "inf", "max_queue_seconds: Input should be a finite number (given: 'inf')"),
+        ("--grace-seconds", "0", "grace_seconds: Input should be greater than 0 (given: '0')"),
+        ("--max-message-bytes", "2147483648", "max_message_bytes: Input should be less than or equal to 2147483647"),
+        ("--provider", "tpu", "provider: Input should be 'cpu' or 'cuda' (given: 'tpu')"),
+        ("--log-level", "loud", "log_level: Input should be 'debug', 'info', 'warning' or 'error' (given: 'loud')"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_named(flag: str, value: str, message: str) -> None:
+    assert message in refusal(flag, value)
+
+
+def test_every_bad_value_is_named_at_once_wherever_it_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VECSERVE_GRACE_SECONDS", "soon")
+
+    message = refusal("--address", "nowhere", "--instances", "0")
+
+    assert all(f"{name}: " in message for name in ("address", "instances", "grace_seconds"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "cores", "instances", "batch_tokens", "batch_images"),
+    [
+        ([], 8, 8, 1024, 4),
+        (["--intra-op-threads", "4"], 8, 2, 1024, 4),
+        (["--intra-op-threads", "16"], 8, 1, 1024, 4),
+        (["--instances", "3"], 8, 3, 1024, 4),
+        (["--provider", "cuda"], 8, 2, 16384, 32),
+        (["--provider", "cuda", "--instances", "1", "--batch-tokens", "9", "--batch-images", "5"], 8, 1, 9, 5),
+    ],
+)
+def test_what_was_not_set_suits_the_provider_and_the_cores(
+    flags: list[str], cores: int, instances: int, batch_tokens: int, batch_images: int
+) -> None:
+    settings = config(*flags).engine_settings(cores)
+
+    assert settings.preprocessing_threads == cores
+    assert (settings.instances, settings.batch_tokens, settings.batch_images) == (
+        instances,
+        batch_tokens,
+        batch_images,
+    )
+
+
+def test_settings_reach_sessions_and_limits() -> None:
+    filled = config(
+        *("--provider", "cuda", "--device-id", "1", "--intra-op-threads", "3"),
+        *("--max-text-characters", "4", "--max-image-bytes", "5", "--max-image-pixels", "6"),
+    )
+
+    assert filled.session_options == SessionOptions(Provider.CUDA, 1, 3)
+    assert filled.input_limits == InputLimits(4, 5, 6)

@@ -1,0 +1,76 @@
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vecserve_server.config import ServerConfig
+from vecserve_server.engine.errors import ModelNotFoundError, WrongModalityError
+from vecserve_server.loading import load_engine
+from vecserve_server.models.manifest import MANIFEST_FILE, ArtifactError, Manifest, Source
+
+
+@pytest.fixture
+def config(models_dir: Path) -> ServerConfig:
+    return ServerConfig(models=models_dir, instances=1)
+
+
+async def test_every_model_of_the_directory_is_loaded(config: ServerConfig) -> None:
+    engine = load_engine(config)
+
+    assert [(model.name, model.version) for model in engine.catalog] == [("tiny-image", "1"), ("tiny-text", "1")]
+
+
+def test_each_model_is_announced_with_what_it_is(config: ServerConfig, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        load_engine(config)
+
+    assert "loaded tiny-text@1: text, 8 dimensions, fp32, from random:0, on CPUExecutionProvider" in caplog.messages
+    assert "loaded tiny-image@1: image, 3 dimensions, fp32, from random:0, on CPUExecutionProvider" in caplog.messages
+
+
+@pytest.mark.parametrize("random", [True, False])
+def test_random_weights_are_warned_about_and_trained_ones_are_not(
+    random: bool,
+    image_artifact: Path,
+    tmp_path: Path,
+    manifest_of: Callable[..., Manifest],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    directory = tmp_path / "pictures" / "1"
+    directory.mkdir(parents=True)
+    (directory / "model.onnx").write_bytes((image_artifact / "model.onnx").read_bytes())
+    digest = Manifest.read(image_artifact).graph_digest
+    manifest = manifest_of(graph_digest=digest, source=Source(uri="somewhere", digest=None, random=random))
+    (directory / MANIFEST_FILE).write_text(manifest.model_dump_json())
+
+    load_engine(ServerConfig(models=tmp_path, instances=1))
+
+    warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == (["pictures has random weights (somewhere): its vectors mean nothing"] if random else [])
+
+
+def test_the_default_models_are_those_that_were_set(config: ServerConfig) -> None:
+    engine = load_engine(config.model_copy(update={"default_text_model": "tiny-text"}))
+
+    assert engine.catalog.text_model("").name == "tiny-text"
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "error"),
+    [
+        ("default_text_model", "bert", ModelNotFoundError),
+        ("default_text_model", "tiny-image", WrongModalityError),
+        ("default_image_model", "tiny-text", WrongModalityError),
+    ],
+)
+def test_a_default_that_does_not_fit_is_refused(
+    config: ServerConfig, setting: str, name: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=name):
+        load_engine(config.model_copy(update={setting: name}))
+
+
+def test_a_directory_without_models_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=str(tmp_path)):
+        load_engine(ServerConfig(models=tmp_path))
