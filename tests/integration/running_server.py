@@ -27,6 +27,9 @@ class RunningServer:
     address: str = ""
     log: list[str] = field(default_factory=list[str])
     ready: threading.Event = field(default_factory=threading.Event)
+    """Set once the server is ready, or has ended."""
+    ended: threading.Event = field(default_factory=threading.Event)
+    """Set when all of the log has been read."""
 
     def read_log(self) -> None:
         assert self.process.stderr is not None
@@ -36,6 +39,7 @@ class RunningServer:
                 self.address = found.group(1)
                 self.ready.set()
         self.ready.set()
+        self.ended.set()
 
     def channel(self) -> grpc.Channel:
         return grpc.insecure_channel(self.address, options=_OPTIONS)
@@ -43,6 +47,7 @@ class RunningServer:
     def stop(self) -> int:
         """Sends SIGTERM and returns the exit status."""
         self.process.send_signal(signal.SIGTERM)
+        assert self.ended.wait(timeout=60)
         return self.process.wait(timeout=60)
 
 

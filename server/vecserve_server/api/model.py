@@ -2,10 +2,10 @@
 
 from grpc.aio import ServicerContext
 
-from vecserve.v1 import embedding_service_pb2 as embedding_pb
 from vecserve.v1 import model_service_pb2 as pb
 from vecserve.v1 import model_service_pb2_grpc as pb_grpc
 from vecserve_server.api.gate import Gate
+from vecserve_server.api.vectors import NORMALIZATIONS
 from vecserve_server.engine.catalog import Catalog
 from vecserve_server.engine.errors import InvalidInputError, Violation
 from vecserve_server.models.manifest import TextInput
@@ -16,7 +16,6 @@ SERVICE = pb.DESCRIPTOR.services_by_name["ModelService"].full_name
 _LARGEST_PAGE = 100
 
 _MODALITIES = {"text": pb.MODALITY_TEXT, "image": pb.MODALITY_IMAGE}
-_NORMALIZATIONS = {"none": embedding_pb.NORMALIZATION_NONE, "l2": embedding_pb.NORMALIZATION_L2}
 
 
 class ModelServicer(pb_grpc.ModelServiceServicer):
@@ -56,7 +55,7 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
             modality=_MODALITIES[manifest.modality],
             dimensionality=manifest.dimensionality,
             supported_dimensionalities=manifest.supported_dimensionalities,
-            default_normalization=_NORMALIZATIONS[manifest.normalization],
+            default_normalization=NORMALIZATIONS[manifest.normalization],
             pooling=manifest.pooling,
             max_token_count=text.max_token_count if text else 0,
             max_batch_count=self._max_items,

@@ -11,7 +11,7 @@ from vecserve_server.models.manifest import Manifest
 
 _DTYPES = {pb.ELEMENT_TYPE_FLOAT32: "<f4", pb.ELEMENT_TYPE_FLOAT16: "<f2"}
 
-DEFAULT_NORMALIZATION = {"none": pb.NORMALIZATION_NONE, "l2": pb.NORMALIZATION_L2}
+NORMALIZATIONS = {"none": pb.NORMALIZATION_NONE, "l2": pb.NORMALIZATION_L2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class VectorEncoding:
         return cls(
             options.dimensionality or manifest.dimensionality,
             options.element_type or pb.ELEMENT_TYPE_FLOAT32,
-            options.normalization or DEFAULT_NORMALIZATION[manifest.normalization],
+            options.normalization or NORMALIZATIONS[manifest.normalization],
         )
 
     @property

@@ -189,7 +189,7 @@ class Engine:
             if outcome.error is None:
                 item.call.advance(item.index, outcome.started, outcome.ended)
             else:
-                item.call.fail(InferenceFailedError("ONNX Runtime failed"))
+                item.call.fail(_inference_failed(outcome))
 
     def _expire(self, items: list[WorkItem]) -> None:
         """Fails the calls whose deadlines passed in the queue. On an instance's thread."""
@@ -204,6 +204,13 @@ def _batch_limits(model: AnyModel, settings: EngineSettings) -> BatchLimits:
             return BatchLimits(settings.batch_tokens, padding=_PADDING_TOKENS)
         case ImageModel():
             return BatchLimits(settings.batch_images)
+
+
+def _inference_failed(outcome: Outcome) -> InferenceFailedError:
+    batch = outcome.batch
+    error = InferenceFailedError(f"a batch of {len(batch.items)} items for model {batch.model} failed")
+    error.__cause__ = outcome.error
+    return error
 
 
 def _resolve(done: asyncio.Future[None], error: EngineError | None) -> None:

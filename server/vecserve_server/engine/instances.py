@@ -1,6 +1,5 @@
 """The threads that run batches."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,8 +11,6 @@ from numpy.typing import NDArray
 
 from vecserve_server.engine.errors import NotReadyError
 from vecserve_server.engine.scheduler import Batch, Scheduler, WorkItem
-
-logger = logging.getLogger(__name__)
 
 
 class Runner(Protocol):
@@ -112,6 +109,5 @@ class Instances:
         try:
             vectors = self._runners[batch.model].run([item.payload for item in batch.items])
         except Exception as failure:  # whatever ONNX Runtime raises fails this batch and no other
-            logger.exception("a batch of %d items for model %s failed", len(batch.items), batch.model)
             error = failure
         return Outcome(batch, vectors, error, started, self._clock())
