@@ -66,7 +66,9 @@ class ServerConfig(BaseSettings):
     )
     max_image_bytes: Count = Field(default=20 * 2**20, description="most bytes of one encoded image")
     max_image_pixels: Count = Field(
-        default=50_000_000, description="most pixels of one image, refused from its header before decoding"
+        default=50_000_000,
+        le=178_000_000,  # beyond which Pillow refuses by itself
+        description="most pixels of one image, refused from its header before decoding",
     )
     max_message_bytes: Count = Field(
         default=64 * 2**20, le=2**31 - 1, description="most bytes of one gRPC message, in both directions"

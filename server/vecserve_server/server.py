@@ -4,6 +4,8 @@ import asyncio
 import logging
 import os
 import signal
+import time
+from collections.abc import Awaitable
 
 import grpc
 
@@ -21,8 +23,8 @@ from vecserve_server.models.session import require_provider
 
 logger = logging.getLogger(__name__)
 
-# After the last call has ended, what remains are health watchers and bytes on their way.
-_CLOSING_SECONDS = 0.5
+# What a shutdown that has no time left still gives to statuses on their way.
+_SHORTEST_CLOSING = 0.5
 
 
 class BindError(Exception):
@@ -53,8 +55,10 @@ class Server:
             engine = await self._load()
             if engine:
                 await self._serve(engine, port)
+                await self._drain(engine, server)
         finally:
-            await server.stop(_CLOSING_SECONDS)
+            self._health.end_watches()
+            await server.stop(_SHORTEST_CLOSING)
 
     def request_stop(self) -> None:
         """Begins to shut down; the second time, at once."""
@@ -107,18 +111,28 @@ class Server:
         names = ", ".join(f"{model.name}@{model.version}" for model in engine.catalog)
         logger.info("ready on %s:%d with %s, pid %d", host, port, names, os.getpid())
         await self._stop.wait()
-        await self._drain(engine)
 
-    async def _drain(self, engine: Engine) -> None:
-        """Refuses new calls and waits for the accepted ones, but no longer than the grace period."""
+    async def _drain(self, engine: Engine, server: grpc.aio.Server) -> None:
+        """Refuses new calls, and waits until accepted ones are answered, but no longer than the grace period."""
+        grace_ends = time.monotonic() + self._config.grace_seconds
         logger.info("shutting down: finishing accepted calls, for at most %g s", self._config.grace_seconds)
         self._gate.close()
         await self._health.set_serving(False)
-        idle = asyncio.create_task(engine.idle())
-        impatient = asyncio.create_task(self._give_up.wait())
-        await asyncio.wait((idle, impatient), timeout=self._config.grace_seconds, return_when=asyncio.FIRST_COMPLETED)
-        if not idle.done():
+        if not await self._within_grace(engine.idle(), grace_ends):
             logger.warning("the grace period is over: calls that have not ended fail")
-        for waiting in (idle, impatient):
-            waiting.cancel()
         await engine.stop()
+        self._health.end_watches()
+        # Responses may still be on their way to slow readers.
+        await self._within_grace(server.stop(max(0.0, grace_ends - time.monotonic())), grace_ends)
+
+    async def _within_grace(self, ending: Awaitable[None], grace_ends: float) -> bool:
+        """Waits for `ending` until the grace period is over, or a second signal ends it; whether it ended."""
+        ended = asyncio.ensure_future(ending)
+        impatient = asyncio.create_task(self._give_up.wait())
+        timeout = max(0.0, grace_ends - time.monotonic())
+        await asyncio.wait((ended, impatient), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        impatient.cancel()
+        if not ended.done():
+            ended.cancel()
+            return False
+        return True

@@ -103,6 +103,14 @@ def test_a_second_signal_ends_the_grace_period(example_models: Path) -> None:
         assert accepted.exception() is not None
 
 
+def test_a_health_watch_does_not_hold_up_the_shutdown(example_models: Path) -> None:
+    with serving(example_models, "--grace-seconds", "300") as running, running.channel() as channel:
+        health = HealthClient(channel).watch()
+        assert next(health) == Status.SERVING
+        assert running.stop() == 0
+        assert next(health) == Status.NOT_SERVING
+
+
 def test_a_stream_is_ended_as_not_ready_after_its_answers(example_models: Path) -> None:
     with serving(example_models) as running, running.channel() as channel:
         requests: SimpleQueue[pb.StreamEmbedRequest] = SimpleQueue()

@@ -51,9 +51,10 @@ class EmbedStream:
             self._gate.require_open()
 
     async def _read(self, requests: AsyncIterator[pb.StreamEmbedRequest], answers: asyncio.TaskGroup) -> None:
+        await self._slots.acquire()  # before there is a request: what was read is answered
         async for request in requests:
-            await self._slots.acquire()
             answers.create_task(self._answer(request))
+            await self._slots.acquire()
 
     async def _answer(self, request: pb.StreamEmbedRequest | Malformed) -> None:
         try:

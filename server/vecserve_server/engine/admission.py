@@ -39,6 +39,10 @@ class Admission:
         self._backlog += work
         self.accepted += 1
 
+    def revise(self, work: float, actual: float) -> None:
+        """Replaces the work that a call was admitted with, now that it is known better."""
+        self._backlog = max(0.0, self._backlog + actual - work)
+
     def release(self, work: float) -> None:
         """Takes back the work of a call that has ended, however it ended."""
         self.accepted -= 1

@@ -145,6 +145,8 @@ class Engine:
         try:
             items = prepare() if inline else await self._prepare(prepare)
             prepared = self.clock()
+            estimate, work = work, self._costs[model.name].batch_seconds(sum(item.size for item in items))
+            self._admission.revise(estimate, work)
             call = await self._compute(model, items, deadline)
         finally:
             self._admission.release(work)

@@ -83,7 +83,8 @@ class Instances:
             left = self._scheduler.take_all()
             self._changed.notify_all()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:  # it was started
+                thread.join()
         return left
 
     def _work(self) -> None:

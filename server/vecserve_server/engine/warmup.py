@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from vecserve_server.engine.cost import CostModel
+from vecserve_server.models.manifest import ArtifactError
 from vecserve_server.models.model import AnyModel
 
 # Units of the items in measured batches: about a sentence.
@@ -10,10 +11,17 @@ _TYPICAL_SIZE = 16
 
 
 def measure(model: AnyModel, full_size: int, clock: Callable[[], float]) -> CostModel:
-    """Runs one item and a batch of about `full_size` units, each once to warm up and once to be timed."""
+    """Runs one item and a batch of about `full_size` units, each once to warm up and once to be timed.
+
+    Raises:
+        ArtifactError: the graph fails on them.
+    """
     item = model.sample(_TYPICAL_SIZE)
-    small = _timed(model, 1, clock)
-    full = _timed(model, max(1, full_size // item.size), clock)
+    try:
+        small = _timed(model, 1, clock)
+        full = _timed(model, max(1, full_size // item.size), clock)
+    except Exception as error:  # ONNX Runtime's errors share no other base
+        raise ArtifactError(f"model {model.name}: its first run failed: {error}") from error
     return CostModel.through(small, full)
 
 

@@ -21,8 +21,8 @@ from vecserve_server.models.manifest import (
 from vecserve_server.models.session import Graph, ProviderError, SessionOptions
 from vecserve_server.models.text import TextPreprocessor, pad
 
-# Of English in a WordPiece vocabulary. Other scripts have fewer; the cost model's correction takes them in.
-_CHARACTERS_PER_TOKEN = 4
+# Of English in a WordPiece vocabulary; other scripts have more bytes in a character and fewer characters in a token.
+_BYTES_PER_TOKEN = 4
 
 InputsT = TypeVar("InputsT", TextInputs, ImageInputs)
 
@@ -97,7 +97,7 @@ class TextModel(Model[TextInputs]):
     def estimate(self, inputs: TextInputs) -> int:
         """About how many tokens the texts have, without tokenizing them."""
         limit = self.spec.max_token_count
-        return sum(min(limit, 2 + len(text) // _CHARACTERS_PER_TOKEN) for text in inputs.texts)
+        return sum(min(limit, 2 + len(text.encode()) // _BYTES_PER_TOKEN) for text in inputs.texts)
 
 
 class ImageModel(Model[ImageInputs]):

@@ -23,24 +23,26 @@ class TextPreprocessor:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._prefix, self._suffix = _special_token_counts(self._tokenizer)
+        if spec.max_token_count <= self._prefix + self._suffix:
+            raise ArtifactError(
+                f"{tokenizer_file.parent}: manifest input.max_token_count is {spec.max_token_count}, which leaves no "
+                f"room beside the {self._prefix + self._suffix} special tokens of every text"
+            )
 
     def prepare(self, inputs: TextInputs) -> list[PreparedItem]:
         """One item per text, in order.
 
         Raises:
-            InvalidItemsError: a text is empty, too long in characters, or too long in tokens under `Truncation.NONE`.
+            InvalidItemsError: a text is empty, too long in characters, or in tokens under
+                `Truncation.NONE`; or a tokenizer without special tokens finds nothing in it.
         """
         problems = {i: why for i, text in enumerate(inputs.texts) if (why := self._refusal(text))}
         prompt = self._spec.prompts[inputs.prompt] if inputs.prompt else ""
         accepted = [i for i in range(len(inputs.texts)) if i not in problems]
         encodings = self._tokenizer.encode_batch_fast([prompt + inputs.texts[i] for i in accepted])
-        if inputs.truncation is Truncation.NONE:
-            limit = self._spec.max_token_count
-            problems |= {
-                i: f"has {len(encoding)} tokens, and the model reads at most {limit}: shorten it or allow truncation"
-                for i, encoding in zip(accepted, encodings, strict=True)
-                if len(encoding) > limit
-            }
+        for i, encoding in zip(accepted, encodings, strict=True):
+            if why := self._token_refusal(len(encoding), inputs.truncation):
+                problems[i] = why
         if problems:
             raise InvalidItemsError(dict(sorted(problems.items())))
         return [self._fit(encoding, inputs.truncation) for encoding in encodings]
@@ -50,6 +52,14 @@ class TextPreprocessor:
             return "is empty"
         if len(text) > self._limits.text_characters:
             return f"has {len(text)} characters, and at most {self._limits.text_characters} are allowed"
+        return None
+
+    def _token_refusal(self, count: int, truncation: Truncation) -> str | None:
+        if count == 0:
+            return "has no tokens"
+        limit = self._spec.max_token_count
+        if count > limit and truncation is Truncation.NONE:
+            return f"has {count} tokens, and the model reads at most {limit}: shorten it or allow truncation"
         return None
 
     def _fit(self, encoding: Encoding, truncation: Truncation) -> PreparedItem:

@@ -101,3 +101,10 @@ def test_an_empty_engine_has_no_backlog_left_over_from_rounding(admission: Admis
         admission.release(work)
 
     assert (admission.accepted, admission.wait) == (0, 0.0)
+
+
+def test_work_that_turns_out_larger_makes_others_wait_for_it(admission: Admission) -> None:
+    admission.admit(2.0, math.inf, now=0.0)
+    admission.revise(2.0, 6.0)
+
+    assert admission.wait == 3.0

@@ -6,9 +6,10 @@ import pytest
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from vecserve_server.models.inputs import InputLimits, InvalidItemsError, TextInputs, Truncation
-from vecserve_server.models.manifest import TOKENIZER_FILE, TextInput
+from vecserve_server.models.manifest import TOKENIZER_FILE, ArtifactError, TextInput
 from vecserve_server.models.model import TextModel
 from vecserve_server.models.text import TextPreprocessor, pad
 
@@ -156,3 +157,22 @@ def test_an_estimate_counts_every_text_and_no_more_than_the_model_reads(text_mod
 
 def test_a_sample_is_no_longer_than_the_model_reads(text_model: TextModel) -> None:
     assert text_model.sample(10_000).payload.shape == (64,)
+
+
+def test_a_limit_without_room_beside_the_special_tokens_is_refused(text_artifact: Path) -> None:
+    spec = TextInput(max_token_count=2, pad_token_id=0, tokenizer_digest=f"sha256:{'0' * 64}")
+
+    with pytest.raises(ArtifactError, match="max_token_count is 2, which leaves no room beside the 2 special tokens"):
+        TextPreprocessor(text_artifact / TOKENIZER_FILE, spec, InputLimits())
+
+
+def test_a_text_in_which_a_bare_tokenizer_finds_nothing_is_refused(tmp_path: Path) -> None:
+    spec = TextInput(max_token_count=8, pad_token_id=0, tokenizer_digest=f"sha256:{'0' * 64}")
+    bare = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+    bare.pre_tokenizer = pre_tokenizers.Whitespace()
+    bare.save(str(tmp_path / TOKENIZER_FILE))
+
+    with pytest.raises(InvalidItemsError) as refused:
+        TextPreprocessor(tmp_path / TOKENIZER_FILE, spec, InputLimits()).prepare(TextInputs(["a", " "]))
+
+    assert refused.value.problems == {1: "has no tokens"}
