@@ -2,6 +2,7 @@
 
 ExportError
     SourceError             weights, configuration or tokenizer can't be had or read
+        UnreachableSourceError  they are elsewhere, and the network does not reach there
     UnsupportedModelError   they can, and this exporter or this artifact format can't express the model
     FidelityError           the graph does not compute what PyTorch computes
     ArtifactWriteError      the artifact can't be named or written as asked
@@ -18,6 +19,10 @@ class ExportError(Exception):
 
 class SourceError(ExportError):
     """What is to be exported can't be had or read."""
+
+
+class UnreachableSourceError(SourceError):
+    """What is to be exported is elsewhere, and could not be fetched."""
 
 
 class UnsupportedModelError(ExportError):

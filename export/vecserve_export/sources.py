@@ -55,8 +55,8 @@ class ModelFiles:
 
 def default_name(source: str) -> str:
     """What an export of `source` is called where no name is given: its last part, in lower case."""
-    package = PACKAGES.get(source.removeprefix(_PACKAGE_PREFIX))
-    return package.name if package else Path(source).expanduser().resolve().name.lower()
+    name = source.removeprefix(_PACKAGE_PREFIX)
+    return PACKAGES[name].name if name in PACKAGES else Path(name).expanduser().resolve().name.lower()
 
 
 def resolve(source: str, revision: str | None) -> ModelFiles:

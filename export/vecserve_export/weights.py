@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torchvision.models import ResNet, ResNet50_Weights, resnet50
 
-from vecserve_export.errors import SourceError, listed
+from vecserve_export.errors import SourceError, UnreachableSourceError, listed
 from vecserve_export.progress import notice, step
 from vecserve_server.models.manifest import Source, file_digest
 
@@ -50,7 +50,7 @@ def load_backbone(weights: str, fallback: str | None, features: Features) -> Bac
         return _from_file(Path(weights).expanduser(), features)
     try:
         return _by_name(ResNet50_Weights[weights], features)
-    except SourceError as error:
+    except UnreachableSourceError as error:
         if fallback is None:
             raise
         notice(str(error))
@@ -78,8 +78,12 @@ def _by_name(weights: ResNet50_Weights, features: Features) -> Backbone:
             _socket_timeout(_CONNECT_TIMEOUT_S),
         ):
             state = cast("dict[str, Tensor]", weights.get_state_dict(progress=True, check_hash=True))
-    except (OSError, RuntimeError) as error:
+    except RuntimeError as error:  # torch.hub's word for a wrong digest
         raise SourceError(
+            f"torchvision's ResNet-50 weights {weights.name} from {url} can't be trusted: {error}"
+        ) from error
+    except OSError as error:
+        raise UnreachableSourceError(
             f"torchvision's ResNet-50 weights {weights.name} could not be fetched from {url}: {error}. Weights that "
             "need no network: --weights FILE (.safetensors, or a state dict saved by torch.save), or --weights random:0"
         ) from error

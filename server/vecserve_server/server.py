@@ -4,8 +4,6 @@ import asyncio
 import logging
 import os
 import signal
-import time
-from collections.abc import Awaitable
 
 import grpc
 
@@ -23,8 +21,9 @@ from vecserve_server.models.session import require_provider
 
 logger = logging.getLogger(__name__)
 
-# What a shutdown that has no time left still gives to statuses on their way.
-_SHORTEST_CLOSING = 0.5
+# After the last call has ended, responses may be on their way to slow readers. No longer than this, or a client that
+# leaves a reflection stream open would hold up every shutdown.
+_CLOSING_SECONDS = 2.0
 
 
 class BindError(Exception):
@@ -55,10 +54,10 @@ class Server:
             engine = await self._load()
             if engine:
                 await self._serve(engine, port)
-                await self._drain(engine, server)
+                await self._drain(engine)
         finally:
             self._health.end_watches()
-            await server.stop(_SHORTEST_CLOSING)
+            await server.stop(_CLOSING_SECONDS)
 
     def request_stop(self) -> None:
         """Begins to shut down; the second time, at once."""
@@ -112,27 +111,16 @@ class Server:
         logger.info("ready on %s:%d with %s, pid %d", host, port, names, os.getpid())
         await self._stop.wait()
 
-    async def _drain(self, engine: Engine, server: grpc.aio.Server) -> None:
-        """Refuses new calls, and waits until accepted ones are answered, but no longer than the grace period."""
-        grace_ends = time.monotonic() + self._config.grace_seconds
+    async def _drain(self, engine: Engine) -> None:
+        """Refuses new calls, and waits until accepted ones have ended, but no longer than the grace period."""
         logger.info("shutting down: finishing accepted calls, for at most %g s", self._config.grace_seconds)
         self._gate.close()
         await self._health.set_serving(False)
-        if not await self._within_grace(engine.idle(), grace_ends):
-            logger.warning("the grace period is over: calls that have not ended fail")
-        await engine.stop()
-        self._health.end_watches()
-        # Responses may still be on their way to slow readers.
-        await self._within_grace(server.stop(max(0.0, grace_ends - time.monotonic())), grace_ends)
-
-    async def _within_grace(self, ending: Awaitable[None], grace_ends: float) -> bool:
-        """Waits for `ending` until the grace period is over, or a second signal ends it; whether it ended."""
-        ended = asyncio.ensure_future(ending)
+        idle = asyncio.create_task(engine.idle())
         impatient = asyncio.create_task(self._give_up.wait())
-        timeout = max(0.0, grace_ends - time.monotonic())
-        await asyncio.wait((ended, impatient), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        impatient.cancel()
-        if not ended.done():
-            ended.cancel()
-            return False
-        return True
+        await asyncio.wait((idle, impatient), timeout=self._config.grace_seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not idle.done():
+            logger.warning("the grace period is over: calls that have not ended fail")
+        for waiting in (idle, impatient):
+            waiting.cancel()
+        await engine.stop()

@@ -13,9 +13,15 @@ from vecserve.v1.model_service_pb2_grpc import ModelServiceStub
 
 @pytest.fixture(scope="session")
 def server(example_models: Path) -> Generator[RunningServer]:
-    """A server of the example models with default settings, shared by tests that leave it as it was."""
+    """A server of the example models with default settings, shared by tests that leave it as it was.
+
+    None of them gives it reason to log an error.
+    """
     with serving(example_models) as running:
         yield running
+        running.stop()
+    faults = [line for line in running.log if "ERROR" in line or "Traceback" in line]
+    assert not faults, "".join(running.log)
 
 
 @pytest.fixture(scope="session")

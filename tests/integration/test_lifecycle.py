@@ -21,6 +21,7 @@ from vecserve.v1.model_service_pb2_grpc import ModelServiceStub
 Status = health_pb2.HealthCheckResponse
 
 # Under a window of HTTP/2, so that it is there as soon as the call is.
+# With one instance, it is ten batches on any machine.
 SECONDS_OF_WORK = pb.EmbedTextRequest(texts=[f"{index} " * 255 for index in range(10, 50)])
 
 SERVICES = ["", "vecserve.v1.EmbeddingService", "vecserve.v1.ModelService"]
@@ -45,6 +46,12 @@ def test_health_of_an_unknown_service_is_not_found(channel: grpc.Channel) -> Non
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+def test_a_health_method_that_is_not_there_is_unimplemented(channel: grpc.Channel) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        channel.unary_unary("/grpc.health.v1.Health/List")(b"")
+    assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 def test_the_ready_line_names_address_and_models_once(server: RunningServer) -> None:
     ready = [line for line in server.log if "ready on" in line]
     assert len(ready) == 1
@@ -64,7 +71,7 @@ def test_a_signal_ends_an_idle_server_with_status_0(example_models: Path, number
 
 
 def test_sigterm_finishes_what_was_accepted_and_refuses_the_rest(example_models: Path) -> None:
-    with serving(example_models) as running, running.channel() as channel:
+    with serving(example_models, "--instances", "1") as running, running.channel() as channel:
         stub = EmbeddingServiceStub(channel)
         health = HealthClient(channel).watch()
         assert next(health) == Status.SERVING
@@ -81,7 +88,7 @@ def test_sigterm_finishes_what_was_accepted_and_refuses_the_rest(example_models:
 
 
 def test_calls_that_outlast_the_grace_period_are_unavailable(example_models: Path) -> None:
-    with serving(example_models, "--grace-seconds", "0.1") as running, running.channel() as channel:
+    with serving(example_models, "--instances", "1", "--grace-seconds", "0.1") as running, running.channel() as channel:
         accepted = EmbeddingServiceStub(channel).EmbedText.future(SECONDS_OF_WORK)
         wait_until_read(channel)
         assert running.stop() == 0
@@ -91,7 +98,7 @@ def test_calls_that_outlast_the_grace_period_are_unavailable(example_models: Pat
 
 
 def test_a_second_signal_ends_the_grace_period(example_models: Path) -> None:
-    with serving(example_models) as running, running.channel() as channel:
+    with serving(example_models, "--instances", "1") as running, running.channel() as channel:
         health = HealthClient(channel).watch()
         assert next(health) == Status.SERVING
         accepted = EmbeddingServiceStub(channel).EmbedText.future(SECONDS_OF_WORK)
@@ -112,7 +119,7 @@ def test_a_health_watch_does_not_hold_up_the_shutdown(example_models: Path) -> N
 
 
 def test_a_stream_is_ended_as_not_ready_after_its_answers(example_models: Path) -> None:
-    with serving(example_models) as running, running.channel() as channel:
+    with serving(example_models, "--instances", "1") as running, running.channel() as channel:
         requests: SimpleQueue[pb.StreamEmbedRequest] = SimpleQueue()
         answers = EmbeddingServiceStub(channel).StreamEmbed(iter(requests.get, None))
         requests.put(pb.StreamEmbedRequest(id="short", text=pb.EmbedTextRequest(texts=["short"])))

@@ -50,6 +50,8 @@ def _guarded(handle: Handler) -> Handler:
             return await handle(request, context)
         except AbortError:
             raise
+        except NotImplementedError:  # a method that a generated servicer has and ours does not
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server does not have the method")
         except Exception as error:
             await _abort(context, error, identity)
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from grpc.aio import ServicerContext
+from grpc.aio import BaseError, ServicerContext
 
 from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve_server.api.embedder import Embedder
@@ -61,6 +61,8 @@ class EmbedStream:
             response = await self._result(request)
             async with self._writing:
                 await self._context.write(response)
+        except BaseError:  # the caller has gone; gRPC ends the call by itself
+            pass
         finally:
             self._slots.release()
 

@@ -8,6 +8,18 @@ _SMOOTHING = 0.1
 
 
 @dataclass(slots=True)
+class Average:
+    """What something costs by the unit, in seconds, the latest counting most. 0 until it was seen."""
+
+    seconds: float = 0.0
+
+    def observe(self, size: int, seconds: float) -> None:
+        """Learns from `size` units that took `seconds` together."""
+        measured = seconds / size
+        self.seconds += (_SMOOTHING if self.seconds else 1.0) * (measured - self.seconds)
+
+
+@dataclass(slots=True)
 class CostModel:
     """Seconds of a batch, as a line through its padded size: a fixed part and a part for every unit.
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vecserve_server.engine.admission import Admission
 from vecserve_server.engine.call import Call
 from vecserve_server.engine.catalog import Catalog
+from vecserve_server.engine.cost import Average
 from vecserve_server.engine.errors import (
     EngineError,
     ExpiredError,
@@ -22,13 +23,19 @@ from vecserve_server.engine.errors import (
     Violation,
 )
 from vecserve_server.engine.instances import Instances, Outcome
+from vecserve_server.engine.preparation import Preparation
 from vecserve_server.engine.scheduler import BatchLimits, Scheduler, WorkItem
 from vecserve_server.engine.warmup import measure
 from vecserve_server.models.inputs import ImageInputs, PreparedItem, TextInputs
 from vecserve_server.models.model import AnyModel, ImageModel, TextModel
 
-# A text of this length tokenizes in well under 100 µs; a thread would cost more.
-_INLINE_CHARACTERS = 512
+# What one text may have, prompt included, to be tokenized on the event loop. 128 bytes took 30 to 150 µs, depending on
+# the script, where a thread costs about 100 µs.
+_INLINE_BYTES = 128
+
+# Inputs that are preprocessed between two looks at whether somebody still waits.
+_TEXTS_AT_ONCE = 16
+_IMAGES_AT_ONCE = 1
 
 # Tokens that take about as long as the fixed cost of one more run: padding less than this is worth it.
 _PADDING_TOKENS = 32
@@ -83,7 +90,12 @@ class Engine:
         limits = {model.name: _batch_limits(model, settings) for model in catalog}
         self._costs = {model.name: measure(model, limits[model.name].padded_size, clock) for model in catalog}
         self._admission = Admission(settings.instances, settings.max_queue_seconds)
-        self._preprocessing = ThreadPoolExecutor(settings.preprocessing_threads, thread_name_prefix="preprocess")
+        self._preparation_costs = {model.name: Average() for model in catalog}
+        # A pool for each, or texts of a millisecond would queue behind images of a second.
+        self._preparing = {
+            modality: ThreadPoolExecutor(settings.preprocessing_threads, thread_name_prefix=f"prepare-{modality}")
+            for modality in {model.manifest.modality for model in catalog}
+        }
         self._instances = Instances(
             Scheduler(limits),
             {model.name: model for model in catalog},
@@ -111,7 +123,8 @@ class Engine:
         left = await asyncio.to_thread(self._instances.stop)
         for item in left:
             item.call.fail(NotReadyError(_STOPPED))
-        self._preprocessing.shutdown(wait=False)  # what still waits there fails on its own, see _prepare
+        for pool in self._preparing.values():
+            pool.shutdown(wait=False)  # what is in there ends by itself, see Preparation
 
     async def embed_texts(self, model: TextModel, inputs: TextInputs, deadline: float = math.inf) -> Embeddings:
         """Embeds texts; `deadline` is on the engine's clock, in seconds.
@@ -124,26 +137,38 @@ class Engine:
             ExpiredError: its deadline passed before it was computed.
             InferenceFailedError: ONNX Runtime failed.
         """
-        quick = len(inputs) == 1 and len(inputs.texts[0]) <= _INLINE_CHARACTERS
-        return await self._embed(model, lambda: model.prepare(inputs), model.estimate(inputs), deadline, inline=quick)
+        preparation = self._preparation(
+            len(inputs), _TEXTS_AT_ONCE, lambda part: model.prepare(inputs.part(part)), deadline
+        )
+        quick = len(inputs) == 1 and model.bytes_to_tokenize(inputs) <= _INLINE_BYTES
+        return await self._embed(model, preparation, model.estimate(inputs), deadline, inline=quick)
 
     async def embed_images(self, model: ImageModel, inputs: ImageInputs, deadline: float = math.inf) -> Embeddings:
         """As `embed_texts`, for images."""
-        return await self._embed(model, lambda: model.prepare(inputs), len(inputs), deadline, inline=False)
+        preparation = self._preparation(
+            len(inputs), _IMAGES_AT_ONCE, lambda part: model.prepare(inputs.part(part)), deadline
+        )
+        return await self._embed(model, preparation, len(inputs), deadline, inline=False)
+
+    def _preparation(
+        self, count: int, part_size: int, prepare: Callable[[slice], list[PreparedItem]], deadline: float
+    ) -> Preparation:
+        return Preparation(count, part_size, prepare, deadline, self.clock, lambda: self._stopped)
 
     async def _embed(
-        self, model: AnyModel, prepare: Callable[[], list[PreparedItem]], size: int, deadline: float, *, inline: bool
+        self, model: AnyModel, preparation: Preparation, size: int, deadline: float, *, inline: bool
     ) -> Embeddings:
         if not size:
             raise InvalidInputError([Violation("inputs", "is empty")])
         if self._stopped:
             raise NotReadyError(_STOPPED)
-        work = self._costs[model.name].batch_seconds(size)
+        preparing = self._preparation_costs[model.name]
+        work = self._costs[model.name].batch_seconds(size) + preparing.seconds * size
         received = self.clock()
         self._admission.admit(work, deadline, received)
         self._idle.clear()
         try:
-            items = prepare() if inline else await self._prepare(prepare)
+            items = preparation.run() if inline else await self._prepare(model, preparation, size)
             prepared = self.clock()
             estimate, work = work, self._costs[model.name].batch_seconds(sum(item.size for item in items))
             self._admission.revise(estimate, work)
@@ -155,15 +180,19 @@ class Engine:
         timings = Timings(prepared - received, call.started - prepared, call.ended - call.started)
         return Embeddings(call.vectors, items, timings)
 
-    async def _prepare(self, prepare: Callable[[], list[PreparedItem]]) -> list[PreparedItem]:
-        """Preprocesses on a thread, unless the engine stops before its turn comes."""
+    async def _prepare(self, model: AnyModel, preparation: Preparation, size: int) -> list[PreparedItem]:
+        """Preprocesses on a thread, and learns what that costs."""
 
-        def prepare_unless_stopped() -> list[PreparedItem]:
-            if self._stopped:
-                raise NotReadyError(_STOPPED)
-            return prepare()
+        def prepare_and_measure() -> list[PreparedItem]:
+            started = self.clock()
+            items = preparation.run()
+            self._preparation_costs[model.name].observe(size, self.clock() - started)
+            return items
 
-        return await self._loop.run_in_executor(self._preprocessing, prepare_unless_stopped)
+        try:
+            return await self._loop.run_in_executor(self._preparing[model.manifest.modality], prepare_and_measure)
+        finally:
+            preparation.abandoned = True
 
     async def _compute(self, model: AnyModel, items: list[PreparedItem], deadline: float) -> Call:
         done: asyncio.Future[None] = self._loop.create_future()

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from vecserve_server.models.inputs import ImageInputs, InputLimits, InvalidItemsError, PreparedItem
 from vecserve_server.models.manifest import ImageInput
@@ -86,6 +87,8 @@ class ImagePreprocessor:
         given = f"is {image.width} x {image.height} pixels"
         if image.width * image.height > limit:
             raise _RefusedImageError(f"{given}, and at most {limit} in all are allowed")
+        if _tile_pixels(image) > limit:
+            raise _RefusedImageError(f"has tiles of {_tile_pixels(image)} pixels, and at most {limit} are allowed")
         width, height = resized(image.size, self._spec.resize_size)
         if width * height > limit:
             raise _RefusedImageError(
@@ -100,6 +103,14 @@ class ImagePreprocessor:
             raise
         except Exception as error:  # as above, for a broken body
             raise _RefusedImageError(f"is a broken {image.format} image: {error}") from error
+
+
+def _tile_pixels(image: Image.Image) -> int:
+    """Pixels of a TIFF's tiles, which may be larger than the image and are decoded whole; 0 for other images."""
+    if not isinstance(image, TiffImageFile):
+        return 0
+    width, length = (image.tag_v2.get(tag, 0) for tag in (ExifTags.Base.TileWidth, ExifTags.Base.TileLength))
+    return int(width) * int(length)
 
 
 def orient(image: Image.Image) -> Image.Image:

@@ -1,9 +1,9 @@
 """What callers hand to a model, and what preprocessing makes of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import Any, Self
 
 from numpy.typing import NDArray
 
@@ -28,6 +28,10 @@ class TextInputs:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def part(self, which: slice) -> Self:
+        """Some of the texts, to be read in the same way."""
+        return replace(self, texts=self.texts[which])
+
 
 @dataclass(frozen=True, slots=True)
 class ImageInputs:
@@ -37,6 +41,10 @@ class ImageInputs:
 
     def __len__(self) -> int:
         return len(self.contents)
+
+    def part(self, which: slice) -> Self:
+        """Some of the images."""
+        return replace(self, contents=self.contents[which])
 
 
 @dataclass(frozen=True, slots=True)

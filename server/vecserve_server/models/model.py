@@ -96,8 +96,15 @@ class TextModel(Model[TextInputs]):
 
     def estimate(self, inputs: TextInputs) -> int:
         """About how many tokens the texts have, without tokenizing them."""
-        limit = self.spec.max_token_count
-        return sum(min(limit, 2 + len(text.encode()) // _BYTES_PER_TOKEN) for text in inputs.texts)
+        limit, prompt = self.spec.max_token_count, self._prompt_bytes(inputs)
+        return sum(min(limit, 2 + (prompt + len(text.encode())) // _BYTES_PER_TOKEN) for text in inputs.texts)
+
+    def bytes_to_tokenize(self, inputs: TextInputs) -> int:
+        """How much text there is, prompts included, in UTF-8."""
+        return len(inputs) * self._prompt_bytes(inputs) + sum(len(text.encode()) for text in inputs.texts)
+
+    def _prompt_bytes(self, inputs: TextInputs) -> int:
+        return len(self.spec.prompts[inputs.prompt].encode()) if inputs.prompt else 0
 
 
 class ImageModel(Model[ImageInputs]):

@@ -15,9 +15,9 @@ def find_artifacts(root: Path) -> list[Path]:
     """
     try:
         names = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        versions = [max(found, key=_number) for name in names if (found := _versions(name))]
     except OSError as error:
-        raise ArtifactError(f"model directory '{root}': {error.strerror}") from error
-    versions = [max(found, key=_number) for name in names if (found := _versions(name))]
+        raise ArtifactError(f"model directory '{error.filename or root}': {error.strerror}") from error
     if not versions:
         raise ArtifactError(
             f"model directory '{root}' holds no <name>/<version>/ with a whole number as version; "

@@ -1,6 +1,7 @@
 """Log lines, for a terminal or a collector of plain text."""
 
 import logging
+import warnings
 
 
 def configure_logs(level: str) -> None:
@@ -8,5 +9,8 @@ def configure_logs(level: str) -> None:
     logging.basicConfig(
         level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z"
     )
+    # What is wrong with an image is told to whoever sent it; Pillow would also log it, and warn.
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     # It reports at debug each time an event loop starts.
     logging.getLogger("asyncio").setLevel(logging.INFO)

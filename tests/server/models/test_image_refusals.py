@@ -207,3 +207,15 @@ def test_bytes_changed_anywhere_give_pixels_or_a_refusal(
     except InvalidItemsError:
         return
     assert item.payload.shape == (28, 28, 3)
+
+
+def tiled_tiff(tile_width: int, tile_length: int) -> bytes:
+    """A TIFF of 10 x 10 grey pixels that claims one tile, of which there is nothing."""
+    tags = {256: 10, 257: 10, 258: 8, 259: 1, 262: 1, 277: 1, 322: tile_width, 323: tile_length, 324: 8, 325: 100}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4)
+
+
+def test_a_tile_larger_than_the_image_may_be_is_refused_before_it_is_decoded(refusal: Refusal) -> None:
+    assert refusal(tiled_tiff(60_000, 30_000)) == "has tiles of 1800000000 pixels, and at most 50000000 are allowed"
+    assert refusal(tiled_tiff(16, 16)).startswith("is a broken TIFF image")
