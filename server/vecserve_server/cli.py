@@ -9,7 +9,7 @@ import uvloop
 from pydantic import ValidationError
 
 from vecserve_server.config import ServerConfig
-from vecserve_server.engine.errors import EngineError
+from vecserve_server.loading import SettingError
 from vecserve_server.models.manifest import ArtifactError
 from vecserve_server.models.session import ProviderError
 from vecserve_server.server import BindError, Server
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(config))
-    except (ArtifactError, BindError, EngineError, ProviderError) as error:
+    except (ArtifactError, BindError, ProviderError, SettingError) as error:
         return _fail(str(error), 1)
     return 0
 

@@ -7,7 +7,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_cores(cgroup: Path = _CGROUP) -> int:
-    """Whole cores of the CPU affinity and of the cgroup's quota, whichever is less; at least 1.
+    """Cores of the CPU affinity or of the cgroup's quota, rounded up, whichever is less; at least 1.
 
     A container's quota does not show in `os.cpu_count`, which counts the host.
     """

@@ -6,17 +6,24 @@ from vecserve_server.config import ServerConfig
 from vecserve_server.cores import available_cores
 from vecserve_server.engine.catalog import Catalog
 from vecserve_server.engine.engine import Engine
+from vecserve_server.engine.errors import ModelNotFoundError, WrongModalityError
 from vecserve_server.models.model import AnyModel, open_artifact
 from vecserve_server.models.repository import find_artifacts
 
 logger = logging.getLogger(__name__)
 
 
+class SettingError(Exception):
+    """A setting does not fit the models that were found."""
+
+
 def load_engine(config: ServerConfig) -> Engine:
     """Loads every model and warms it up, which takes seconds.
 
     Raises:
-        ArtifactError, ProviderError, ModelNotFoundError, WrongModalityError: as the parts do.
+        ArtifactError: an artifact is missing or unsound.
+        ProviderError: the execution provider did not load.
+        SettingError: a default names no model of its modality.
     """
     models = [
         open_artifact(directory, config.session_options, config.input_limits)
@@ -24,11 +31,19 @@ def load_engine(config: ServerConfig) -> Engine:
     ]
     for model in models:
         _announce(model)
-    defaults = {"text": config.default_text_model, "image": config.default_image_model}
     settings = config.engine_settings(available_cores())
-    engine = Engine(Catalog(models, defaults), settings)
+    engine = Engine(_catalog(models, config), settings)
     logger.info("warmed up; %d instances of %d threads", settings.instances, config.intra_op_threads)
     return engine
+
+
+def _catalog(models: list[AnyModel], config: ServerConfig) -> Catalog:
+    defaults = {"text": config.default_text_model, "image": config.default_image_model}
+    try:
+        return Catalog(models, defaults)
+    except (ModelNotFoundError, WrongModalityError) as error:
+        flags = ", ".join(f"--default-{modality}-model {name}" for modality, name in defaults.items() if name)
+        raise SettingError(f"{flags}: {error}") from error
 
 
 def _announce(model: AnyModel) -> None:

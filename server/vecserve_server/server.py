@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 
 import grpc
 
@@ -30,6 +31,18 @@ class BindError(Exception):
     """The address can't be listened on."""
 
 
+def bind_failure(address: str) -> str | None:
+    """Why an address can't be listened on, which gRPC tells only its log; None if it can."""
+    host, _, port = address.rpartition(":")
+    try:
+        family, kind, protocol, _, resolved = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(resolved)
+    except OSError as error:
+        return error.strerror
+    return None
+
+
 class Server:
     """Serves the models of a configuration until it is told to stop."""
 
@@ -44,7 +57,7 @@ class Server:
         """Serves until SIGTERM or SIGINT; a second one ends the grace period.
 
         Raises:
-            BindError, ProviderError, ArtifactError, ModelNotFoundError, WrongModalityError: it can't start.
+            ArtifactError, BindError, ProviderError, SettingError: it can't start.
         """
         require_provider(self._config.session_options.provider)
         self._listen_to_signals()
@@ -92,7 +105,7 @@ class Server:
         try:
             return server, server.add_insecure_port(config.address)
         except RuntimeError as error:
-            raise BindError(f"can't listen on {config.address}: {error}") from error
+            raise BindError(f"can't listen on {config.address}: {bind_failure(config.address) or error}") from error
 
     async def _load(self) -> Engine | None:
         """Loads and warms up on a thread; None if the server was told to stop meanwhile."""

@@ -140,7 +140,7 @@ def test_a_stream_is_ended_as_not_ready_after_its_answers(example_models: Path) 
 def test_a_second_server_on_the_port_is_refused(server: RunningServer, example_models: Path) -> None:
     done = start("--models", str(example_models), "--address", server.address)
     assert done.returncode == 1
-    assert f"can't listen on {server.address}" in done.stderr
+    assert f"can't listen on {server.address}: Address already in use" in done.stderr
 
 
 def test_a_provider_that_is_not_there_stops_the_start(example_models: Path) -> None:

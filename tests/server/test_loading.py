@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from vecserve_server.config import ServerConfig
-from vecserve_server.engine.errors import ModelNotFoundError, WrongModalityError
-from vecserve_server.loading import load_engine
+from vecserve_server.loading import SettingError, load_engine
 from vecserve_server.models.manifest import MANIFEST_FILE, ArtifactError, Manifest, Source
 
 
@@ -57,17 +56,21 @@ def test_the_default_models_are_those_that_were_set(config: ServerConfig) -> Non
 
 
 @pytest.mark.parametrize(
-    ("setting", "name", "error"),
+    ("setting", "name", "said"),
     [
-        ("default_text_model", "bert", ModelNotFoundError),
-        ("default_text_model", "tiny-image", WrongModalityError),
-        ("default_image_model", "tiny-text", WrongModalityError),
+        ("default_text_model", "bert", "--default-text-model bert: model 'bert' is not loaded"),
+        (
+            "default_text_model",
+            "tiny-image",
+            "--default-text-model tiny-image: model is 'tiny-image', a model of images",
+        ),
+        ("default_image_model", "tiny-text", "--default-image-model tiny-text: model is 'tiny-text', a model of texts"),
     ],
 )
-def test_a_default_that_does_not_fit_is_refused(
-    config: ServerConfig, setting: str, name: str, error: type[Exception]
+def test_a_default_that_does_not_fit_is_refused_by_its_flag(
+    config: ServerConfig, setting: str, name: str, said: str
 ) -> None:
-    with pytest.raises(error, match=name):
+    with pytest.raises(SettingError, match=said):
         load_engine(config.model_copy(update={setting: name}))
 
 

@@ -1,6 +1,6 @@
 """Requests to responses, whichever way they came: resolve the model, check, embed, encode."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve_server.api.gate import Gate
@@ -25,34 +25,34 @@ class Embedder:
         engine = self._gate.engine
         model = engine.catalog.text_model(request.model)
         inputs = text_inputs(request, model, self._max_items)
-        try:
-            result = await engine.embed_texts(model, inputs, engine.clock() + patience)
-        except InvalidItemsError as error:
-            raise invalid_items(error, "texts[{}]") from error
         encoding = VectorEncoding.of(request.vector, model.manifest)
+        result = await _named(engine.embed_texts(model, inputs, engine.clock() + patience), "texts[{}]")
         embeddings = _embeddings(result, encoding)
-        return pb.EmbedTextResponse(
-            embeddings=embeddings, format=encoding.format, model=model_version(model)
-        ), result.timings
+        response = pb.EmbedTextResponse(embeddings=embeddings, format=encoding.format, model=model_version(model))
+        return response, result.timings
 
     async def image(self, request: pb.EmbedImageRequest, patience: float) -> tuple[pb.EmbedImageResponse, Timings]:
         engine = self._gate.engine
         model = engine.catalog.image_model(request.model)
         inputs = image_inputs(request, model, self._max_items)
-        try:
-            result = await engine.embed_images(model, inputs, engine.clock() + patience)
-        except InvalidItemsError as error:
-            raise invalid_items(error, "images[{}].content") from error
         encoding = VectorEncoding.of(request.vector, model.manifest)
+        result = await _named(engine.embed_images(model, inputs, engine.clock() + patience), "images[{}].content")
         embeddings = _embeddings(result, encoding)
-        return pb.EmbedImageResponse(
-            embeddings=embeddings, format=encoding.format, model=model_version(model)
-        ), result.timings
+        response = pb.EmbedImageResponse(embeddings=embeddings, format=encoding.format, model=model_version(model))
+        return response, result.timings
 
 
 def model_version(model: AnyModel) -> pb.ModelVersion:
     """Which model computed a response."""
     return pb.ModelVersion(name=model.name, version=model.version, digest=model.manifest.graph_digest)
+
+
+async def _named(embedding: Awaitable[Embeddings], field: str) -> Embeddings:
+    """The engine's answer; where it refuses items, they are named as fields of the request."""
+    try:
+        return await embedding
+    except InvalidItemsError as error:
+        raise invalid_items(error, field) from error
 
 
 def _embeddings(result: Embeddings, encoding: VectorEncoding) -> Sequence[pb.Embedding]:

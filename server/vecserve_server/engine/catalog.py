@@ -67,6 +67,6 @@ class Catalog:
             )
         model = self.get(name or self._defaults[modality])
         if model.manifest.modality != modality:
-            description = f"is '{name}', a model of {model.manifest.modality}s; this call embeds {modality}s"
+            description = f"is '{name}', a model of {model.manifest.modality}s, and {modality}s are to be embedded"
             raise WrongModalityError([Violation("model", description)])
         return model

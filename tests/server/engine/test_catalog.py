@@ -60,7 +60,7 @@ def test_a_model_of_the_other_modality_is_refused(catalog: Catalog) -> None:
 
     (violation,) = refusal.value.violations
     assert violation.field == "model"
-    assert violation.description == "is 'tiny-image', a model of images; this call embeds texts"
+    assert violation.description == "is 'tiny-image', a model of images, and texts are to be embedded"
 
 
 def test_a_modality_without_models_is_refused(text_model: TextModel) -> None:
