@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
-from running_server import RunningServer, rpc_status, serving
+from running_server import RunningServer, rpc_status, serving, trailers
 
 from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
@@ -50,3 +50,10 @@ def test_the_server_serves_on_after_a_run_has_failed(embedding: EmbeddingService
         with pytest.raises(grpc.RpcError):
             embedding.EmbedText(pb.EmbedTextRequest(texts=texts))
     assert len(embedding.EmbedText(pb.EmbedTextRequest(texts=["the cat", "sat"])).embeddings) == 2
+
+
+def test_a_stream_tells_the_request_id_that_its_trailers_carry(embedding: EmbeddingServiceStub) -> None:
+    request = pb.StreamEmbedRequest(id="1", text=pb.EmbedTextRequest(texts=["crash"]))
+    stream = embedding.StreamEmbed(iter([request]))
+    (answer,) = stream
+    assert trailers(stream)["x-request-id"] in answer.error.message

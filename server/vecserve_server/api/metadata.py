@@ -19,8 +19,8 @@ AnyContext = ServicerContext[Any, Any]
 
 
 def request_id(context: AnyContext) -> str:
-    """The caller's `x-request-id`, or a new one where it sent none that can be echoed."""
-    for key, value in context.invocation_metadata() or ():
+    """The call's id: that of its trailers, else the caller's `x-request-id` if it can be echoed, else a new one."""
+    for key, value in (*(context.trailing_metadata() or ()), *(context.invocation_metadata() or ())):
         if key == REQUEST_ID and isinstance(value, str) and _REQUEST_ID_FORM.fullmatch(value):
             return value
     return uuid.uuid4().hex

@@ -75,3 +75,10 @@ def test_trailing_metadata_adds_up() -> None:
     add_trailing_metadata(trailing, "b", "2")
 
     assert trailing.trailing_metadata() == (("a", "1"), ("b", "2"))
+
+
+def test_a_call_that_was_given_an_id_keeps_it() -> None:
+    call = context()
+    add_trailing_metadata(call, "x-request-id", request_id(call))
+
+    assert request_id(call) == request_id(call) == dict(cast(Any, call).trailing_metadata())["x-request-id"]
