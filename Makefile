@@ -10,7 +10,6 @@ STUBS_VENV := .venv-stubs
 STUBS_INSTALLED := $(STUBS_VENV)/.installed
 GRPCIO_TOOLS := grpcio-tools==1.76.0
 MYPY_PROTOBUF := mypy-protobuf==5.1.0
-PROTOS := $(wildcard protos/vecserve/v1/*.proto)
 
 .PHONY: help setup models demo serve test check format protos clean
 

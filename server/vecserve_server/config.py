@@ -52,7 +52,7 @@ class ServerConfig(BaseSettings):
     )
     intra_op_threads: Count = Field(
         default=1,
-        description="threads of one batch; with more, fewer instances by default. 1 gives the most throughput",
+        description="threads of one batch; with more, fewer instances by default. 1 gave the most throughput",
     )
     default_text_model: str | None = Field(
         default=None, description="model of EmbedText calls that name none; the first by name if not set"
@@ -75,8 +75,8 @@ class ServerConfig(BaseSettings):
     )
     batch_tokens: Count | None = Field(
         default=None,
-        description="tokens of one batch after padding, at which it is full; 1024 by default on a CPU, where more only "
-        "adds latency, 16384 on a GPU",
+        description="tokens of one batch after padding, at which it is full; 1024 by default on a CPU, where more took "
+        "longer without more throughput, 16384 on a GPU",
     )
     batch_images: Count | None = Field(
         default=None, description="images of one batch; 4 by default on a CPU, 32 on a GPU"

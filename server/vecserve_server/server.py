@@ -22,8 +22,8 @@ from vecserve_server.models.session import require_provider
 
 logger = logging.getLogger(__name__)
 
-# After the last call has ended, responses may be on their way to slow readers. No longer than this, or a client that
-# leaves a reflection stream open would hold up every shutdown.
+# After the last call has ended, responses may be on their way to slow readers. No longer than this: health watches and
+# reflection streams never end by themselves.
 _CLOSING_SECONDS = 2.0
 
 
@@ -69,7 +69,6 @@ class Server:
                 await self._serve(engine, port)
                 await self._drain(engine)
         finally:
-            self._health.end_watches()
             await server.stop(_CLOSING_SECONDS)
 
     def request_stop(self) -> None:

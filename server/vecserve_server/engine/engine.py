@@ -37,8 +37,9 @@ _INLINE_BYTES = 128
 _TEXTS_AT_ONCE = 16
 _IMAGES_AT_ONCE = 1
 
-# Tokens that take about as long as the fixed cost of one more run: padding less than this is worth it.
-_PADDING_TOKENS = 32
+# Tokens that take as long as the fixed cost of one more run, so that padding less than this is worth it. MiniLM took
+# 4.7 ms for 4 tokens and 15.2 ms for 36.
+_PADDING_TOKENS = 10
 
 _STOPPED = "the server stopped before the work was done"
 
