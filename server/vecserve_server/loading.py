@@ -7,6 +7,8 @@ from vecserve_server.cores import available_cores
 from vecserve_server.engine.catalog import Catalog
 from vecserve_server.engine.engine import Engine
 from vecserve_server.engine.errors import ModelNotFoundError, WrongModalityError
+from vecserve_server.engine.observer import Observer
+from vecserve_server.engine.priority import Priority
 from vecserve_server.models.model import AnyModel, open_artifact
 from vecserve_server.models.repository import find_artifacts
 
@@ -17,13 +19,13 @@ class SettingError(Exception):
     """A setting does not fit the models that were found."""
 
 
-def load_engine(config: ServerConfig) -> Engine:
+def load_engine(config: ServerConfig, observer: Observer | None = None) -> Engine:
     """Loads every model and warms it up, which takes seconds.
 
     Raises:
         ArtifactError: an artifact is missing or unsound.
         ProviderError: the execution provider did not load.
-        SettingError: a default names no model of its modality.
+        SettingError: a default names no model of its modality, or a weight no model.
     """
     models = [
         open_artifact(directory, config.session_options, config.input_limits)
@@ -31,9 +33,17 @@ def load_engine(config: ServerConfig) -> Engine:
     ]
     for model in models:
         _announce(model)
+    _check_weights(models, config)
     settings = config.engine_settings(available_cores())
-    engine = Engine(_catalog(models, config), settings)
-    logger.info("warmed up; %d instances of %d threads", settings.instances, config.intra_op_threads)
+    engine = Engine(_catalog(models, config), settings, observer=observer)
+    engine.grow()
+    logger.info("%d instances of %d threads", settings.instances, config.intra_op_threads)
+    for model in engine.catalog:
+        lane = engine.lanes[model.name, Priority.INTERACTIVE]
+        logger.info(
+            "measured %s: %.2f ms a batch and %.3f ms a unit; batches are full at %d",
+            *(model.name, lane.cost.fixed * 1e3, lane.cost.per_unit * 1e3, lane.policy.full),
+        )
     return engine
 
 
@@ -44,6 +54,12 @@ def _catalog(models: list[AnyModel], config: ServerConfig) -> Catalog:
     except (ModelNotFoundError, WrongModalityError) as error:
         flags = ", ".join(f"--default-{modality}-model {name}" for modality, name in defaults.items() if name)
         raise SettingError(f"{flags}: {error}") from error
+
+
+def _check_weights(models: list[AnyModel], config: ServerConfig) -> None:
+    names = [model.name for model in models]
+    if unknown := [name for name in config.model_weights if name not in names]:
+        raise SettingError(f"--model-weights names {', '.join(unknown)}, and loaded are: {', '.join(names)}")
 
 
 def _announce(model: AnyModel) -> None:

@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 
 from vecserve_server.config import ServerConfig
+from vecserve_server.engine.observer import Unobserved
+from vecserve_server.engine.priority import Priority
+from vecserve_server.engine.scheduler import Batch
+from vecserve_server.engine.terms import Terms
 from vecserve_server.loading import SettingError, load_engine
+from vecserve_server.models.inputs import TextInputs
 from vecserve_server.models.manifest import MANIFEST_FILE, ArtifactError, Manifest, Source
 
 
@@ -72,6 +77,49 @@ def test_a_default_that_does_not_fit_is_refused_by_its_flag(
 ) -> None:
     with pytest.raises(SettingError, match=said):
         load_engine(config.model_copy(update={setting: name}))
+
+
+async def test_weights_reach_the_lanes_of_their_models(config: ServerConfig) -> None:
+    engine = load_engine(config.model_copy(update={"model_weights": {"tiny-text": 3.0}}))
+
+    assert {key: lane.weight for key, lane in engine.lanes.items()} == {
+        ("tiny-image", Priority.INTERACTIVE): 1.0,
+        ("tiny-image", Priority.BULK): 1.0,
+        ("tiny-text", Priority.INTERACTIVE): 3.0,
+        ("tiny-text", Priority.BULK): 3.0,
+    }
+
+
+def test_a_weight_of_a_model_that_is_not_there_is_refused_with_those_that_are(config: ServerConfig) -> None:
+    with pytest.raises(SettingError, match="--model-weights names bert, and loaded are: tiny-image, tiny-text"):
+        load_engine(config.model_copy(update={"model_weights": {"tiny-text": 2.0, "bert": 1.0}}))
+
+
+async def test_what_was_measured_is_told(config: ServerConfig, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        load_engine(config)
+
+    assert [message.split(":")[0] for message in caplog.messages if "batches are full at" in message] == [
+        "measured tiny-image",
+        "measured tiny-text",
+    ]
+
+
+async def test_the_engine_tells_the_observer_of_its_batches(config: ServerConfig) -> None:
+    class Ran(Unobserved):
+        def __init__(self) -> None:
+            self.models: list[str] = []
+
+        def ran(self, batch: Batch, seconds: float, late: int, *, failed: bool) -> None:
+            self.models.append(batch.model)
+
+    engine = load_engine(config, observer := Ran())
+    engine.start()
+
+    await engine.embed_texts(engine.catalog.text_model(""), TextInputs(["the cat"]), Terms())
+    await engine.stop()
+
+    assert observer.models == ["tiny-text"]
 
 
 def test_a_directory_without_models_is_refused(tmp_path: Path) -> None:

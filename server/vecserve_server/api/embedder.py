@@ -1,12 +1,13 @@
 """Requests to responses, whichever way they came: resolve the model, check, embed, encode."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve_server.api.gate import Gate
 from vecserve_server.api.requests import image_inputs, invalid_items, text_inputs
 from vecserve_server.api.vectors import VectorEncoding
 from vecserve_server.engine.engine import Embeddings, Timings
+from vecserve_server.engine.terms import Terms
 from vecserve_server.models.inputs import InvalidItemsError
 from vecserve_server.models.model import AnyModel
 
@@ -14,29 +15,34 @@ from vecserve_server.models.model import AnyModel
 class Embedder:
     """Answers single requests; unary calls and streams share it.
 
-    Both methods take the seconds that the caller still waits, and raise any `EngineError`.
+    Both methods raise any `EngineError`.
     """
 
     def __init__(self, gate: Gate, max_items: int) -> None:
         self._gate = gate
         self._max_items = max_items
 
-    async def text(self, request: pb.EmbedTextRequest, patience: float) -> tuple[pb.EmbedTextResponse, Timings]:
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The engine's, in which deadlines are told."""
+        return self._gate.engine.clock
+
+    async def text(self, request: pb.EmbedTextRequest, terms: Terms) -> tuple[pb.EmbedTextResponse, Timings]:
         engine = self._gate.engine
         model = engine.catalog.text_model(request.model)
         inputs = text_inputs(request, model, self._max_items)
         encoding = VectorEncoding.of(request.vector, model.manifest)
-        result = await _named(engine.embed_texts(model, inputs, engine.clock() + patience), "texts[{}]")
+        result = await _named(engine.embed_texts(model, inputs, terms), "texts[{}]")
         embeddings = _embeddings(result, encoding)
         response = pb.EmbedTextResponse(embeddings=embeddings, format=encoding.format, model=model_version(model))
         return response, result.timings
 
-    async def image(self, request: pb.EmbedImageRequest, patience: float) -> tuple[pb.EmbedImageResponse, Timings]:
+    async def image(self, request: pb.EmbedImageRequest, terms: Terms) -> tuple[pb.EmbedImageResponse, Timings]:
         engine = self._gate.engine
         model = engine.catalog.image_model(request.model)
         inputs = image_inputs(request, model, self._max_items)
         encoding = VectorEncoding.of(request.vector, model.manifest)
-        result = await _named(engine.embed_images(model, inputs, engine.clock() + patience), "images[{}].content")
+        result = await _named(engine.embed_images(model, inputs, terms), "images[{}].content")
         embeddings = _embeddings(result, encoding)
         response = pb.EmbedImageResponse(embeddings=embeddings, format=encoding.format, model=model_version(model))
         return response, result.timings
@@ -58,5 +64,5 @@ async def _named(embedding: Awaitable[Embeddings], field: str) -> Embeddings:
 def _embeddings(result: Embeddings, encoding: VectorEncoding) -> Sequence[pb.Embedding]:
     return [
         pb.Embedding(values=values, token_count=item.token_count, truncated=item.truncated)
-        for values, item in zip(encoding.encode(result.vectors), result.items, strict=True)
+        for values, item in zip(encoding.encode(result.vectors, result.norms), result.items, strict=True)
     ]

@@ -8,7 +8,7 @@ from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve.v1 import embedding_service_pb2_grpc as pb_grpc
 from vecserve_server.api.embedder import Embedder
 from vecserve_server.api.gate import Gate
-from vecserve_server.api.metadata import SERVER_TIMING, add_trailing_metadata, patience, server_timing
+from vecserve_server.api.metadata import SERVER_TIMING, add_trailing_metadata, server_timing, terms
 from vecserve_server.api.stream import EmbedStream
 
 SERVICE = pb.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
@@ -25,14 +25,14 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
     async def EmbedText(
         self, request: pb.EmbedTextRequest, context: ServicerContext[pb.EmbedTextRequest, pb.EmbedTextResponse]
     ) -> pb.EmbedTextResponse:
-        response, timings = await self._embedder.text(request, patience(context))
+        response, timings = await self._embedder.text(request, terms(context, self._embedder.clock()))
         add_trailing_metadata(context, SERVER_TIMING, server_timing(timings))
         return response
 
     async def EmbedImage(
         self, request: pb.EmbedImageRequest, context: ServicerContext[pb.EmbedImageRequest, pb.EmbedImageResponse]
     ) -> pb.EmbedImageResponse:
-        response, timings = await self._embedder.image(request, patience(context))
+        response, timings = await self._embedder.image(request, terms(context, self._embedder.clock()))
         add_trailing_metadata(context, SERVER_TIMING, server_timing(timings))
         return response
 

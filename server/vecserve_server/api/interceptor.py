@@ -1,10 +1,11 @@
 """What every call gets, whichever handler answers it: a request id, and errors told in one way."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
-from grpc.aio import AbortError, ServerInterceptor
+from grpc.aio import AbortError, BaseError, ServerInterceptor
 
 from vecserve_server.api.errors import log_internal, to_status
 from vecserve_server.api.malformed import tolerant, wellformed
@@ -18,19 +19,30 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 class CallInterceptor(ServerInterceptor):
     """Wraps the handlers of this server's own services, and every unary one."""
 
+    def __init__(self) -> None:
+        self._wrapped: dict[str, Any] = {}
+
     async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        method = handler_call_details.method
+        if wrapped := self._wrapped.get(method):
+            return wrapped
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(
-                _unary(handler.unary_unary), tolerant(handler.request_deserializer), handler.response_serializer
-            )
-        if handler_call_details.method.startswith("/vecserve."):
-            return grpc.stream_stream_rpc_method_handler(
-                _guarded(handler.stream_stream), tolerant(handler.request_deserializer), handler.response_serializer
-            )
-        return handler
+        self._wrapped[method] = _wrap(handler, own=method.startswith("/vecserve."))
+        return self._wrapped[method]
+
+
+def _wrap(handler: Any, *, own: bool) -> Any:
+    if handler.unary_unary:
+        return grpc.unary_unary_rpc_method_handler(
+            _unary(handler.unary_unary), tolerant(handler.request_deserializer), handler.response_serializer
+        )
+    if own:
+        return grpc.stream_stream_rpc_method_handler(
+            _guarded(handler.stream_stream), tolerant(handler.request_deserializer), handler.response_serializer
+        )
+    return handler
 
 
 def _unary(handle: Handler) -> Handler:
@@ -62,4 +74,9 @@ async def _abort(context: AnyContext, error: Exception, identity: str) -> None:
     log_internal(error, identity)
     status = to_status(error, identity)
     details = ("grpc-status-details-bin", status.SerializeToString())
-    await context.abort(_CODES[status.code], status.message, (*(context.trailing_metadata() or ()), details))
+    try:
+        await context.abort(_CODES[status.code], status.message, (*(context.trailing_metadata() or ()), details))
+    except AbortError:  # how gRPC leaves a handler that has aborted
+        raise
+    except BaseError as gone:  # gRPC would log it with two tracebacks, though nobody is left to be told
+        raise asyncio.CancelledError from gone

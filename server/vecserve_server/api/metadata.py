@@ -2,15 +2,21 @@
 
 import math
 import re
-import uuid
+import secrets
 from typing import Any, cast
 
 from grpc.aio import ServicerContext
 
 from vecserve_server.engine.engine import Timings
+from vecserve_server.engine.errors import InvalidInputError, Violation
+from vecserve_server.engine.priority import Priority
+from vecserve_server.engine.terms import Terms
 
 REQUEST_ID = "x-request-id"
+PRIORITY = "x-vecserve-priority"
 SERVER_TIMING = "server-timing"
+
+_PRIORITIES = {priority.value: priority for priority in Priority}
 
 # What may be echoed into a log line and a header.
 _REQUEST_ID_FORM = re.compile(r"[\x21-\x7e]{1,128}")
@@ -23,13 +29,29 @@ def request_id(context: AnyContext) -> str:
     for key, value in (*(context.trailing_metadata() or ()), *(context.invocation_metadata() or ())):
         if key == REQUEST_ID and isinstance(value, str) and _REQUEST_ID_FORM.fullmatch(value):
             return value
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
-def patience(context: AnyContext) -> float:
-    """Seconds until the caller's deadline; infinite without one."""
+def terms(context: AnyContext, now: float, *, waits_for_room: bool = False) -> Terms:
+    """What the call asks of the engine, whose clock shows `now`: its deadline and its priority.
+
+    Raises:
+        InvalidInputError: `x-vecserve-priority` names no priority.
+    """
     remaining = cast("float | None", context.time_remaining())  # the stubs know no call without a deadline
-    return math.inf if remaining is None else remaining
+    deadline = math.inf if remaining is None else now + remaining
+    return Terms(deadline, _priority(context), waits_for_room)
+
+
+def _priority(context: AnyContext) -> Priority:
+    for key, value in context.invocation_metadata() or ():
+        if key == PRIORITY:
+            if value not in _PRIORITIES:
+                raise InvalidInputError(
+                    [Violation(PRIORITY, f"is '{value}', which is none of {', '.join(_PRIORITIES)}")]
+                )
+            return _PRIORITIES[value]
+    return Priority.INTERACTIVE
 
 
 def server_timing(timings: Timings) -> str:

@@ -1,9 +1,7 @@
 """Requests checked and turned into the engine's inputs. Pure.
 
-Every check adds to a list, so that a refusal names everything that is wrong.
+Every check adds to one list, so that a refusal names everything that is wrong.
 """
-
-from collections.abc import Iterator
 
 from google.protobuf.descriptor import EnumDescriptor
 
@@ -26,22 +24,20 @@ def text_inputs(request: pb.EmbedTextRequest, model: TextModel, max_items: int) 
     Raises:
         InvalidInputError: names every field whose value is not allowed. The texts themselves are not read yet.
     """
-    violations = [
-        *_count_violations("texts", len(request.texts), max_items),
-        *_enum_violations("truncation", request.truncation, pb.Truncation.DESCRIPTOR),
-        *_prompt_violations(request.prompt, model.spec.prompts),
-        *_vector_violations(request.vector, model.manifest.supported_dimensionalities),
-    ]
-    _refuse(violations, len(request.texts) > max_items)
-    return TextInputs(list(request.texts), _TRUNCATIONS[request.truncation], request.prompt)
+    texts, violations = list(request.texts), list[Violation]()
+    _check_count(violations, "texts", len(texts), max_items)
+    _check_enum(violations, "truncation", request.truncation, pb.Truncation.DESCRIPTOR)
+    _check_prompt(violations, request.prompt, model.spec.prompts)
+    _check_vector(violations, request.vector, model.manifest.supported_dimensionalities)
+    _refuse(violations, len(texts) > max_items)
+    return TextInputs(texts, _TRUNCATIONS[request.truncation], request.prompt)
 
 
 def image_inputs(request: pb.EmbedImageRequest, model: ImageModel, max_items: int) -> ImageInputs:
     """The encoded images of a request; as `text_inputs`."""
-    violations = [
-        *_count_violations("images", len(request.images), max_items),
-        *_vector_violations(request.vector, model.manifest.supported_dimensionalities),
-    ]
+    violations = list[Violation]()
+    _check_count(violations, "images", len(request.images), max_items)
+    _check_vector(violations, request.vector, model.manifest.supported_dimensionalities)
     _refuse(violations, len(request.images) > max_items)
     return ImageInputs([image.content for image in request.images])
 
@@ -56,28 +52,30 @@ def _refuse(violations: list[Violation], too_large: bool) -> None:
         raise (BatchTooLargeError if too_large else InvalidInputError)(violations)
 
 
-def _count_violations(field: str, count: int, max_items: int) -> Iterator[Violation]:
+def _check_count(violations: list[Violation], field: str, count: int, max_items: int) -> None:
     if count == 0:
-        yield Violation(field, f"is empty: 1 to {max_items} are needed")
+        violations.append(Violation(field, f"is empty: 1 to {max_items} are needed"))
     if count > max_items:
-        yield Violation(field, f"has {count} items, and one call may carry at most {max_items}: split it")
+        description = f"has {count} items, and one call may carry at most {max_items}: split it"
+        violations.append(Violation(field, description))
 
 
-def _enum_violations(field: str, value: int, enum: EnumDescriptor) -> Iterator[Violation]:
-    if value not in enum.values_by_number:
+def _check_enum(violations: list[Violation], field: str, value: int, enum: EnumDescriptor) -> None:
+    if value and value not in enum.values_by_number:
         names = ", ".join(known.name for known in enum.values if known.number)
-        yield Violation(field, f"is {value}, which is none of {names}")
+        violations.append(Violation(field, f"is {value}, which is none of {names}"))
 
 
-def _prompt_violations(prompt: str, prompts: dict[str, str]) -> Iterator[Violation]:
+def _check_prompt(violations: list[Violation], prompt: str, prompts: dict[str, str]) -> None:
     if prompt and prompt not in prompts:
         names = ", ".join(f"'{name}'" for name in prompts) or "none"
-        yield Violation("prompt", f"is '{prompt}', and the model's prompts are: {names}")
+        violations.append(Violation("prompt", f"is '{prompt}', and the model's prompts are: {names}"))
 
 
-def _vector_violations(options: pb.VectorOptions, dimensionalities: tuple[int, ...]) -> Iterator[Violation]:
+def _check_vector(violations: list[Violation], options: pb.VectorOptions, dimensionalities: tuple[int, ...]) -> None:
     if options.dimensionality and options.dimensionality not in dimensionalities:
         allowed = ", ".join(map(str, dimensionalities))
-        yield Violation("vector.dimensionality", f"is {options.dimensionality}, and the model supports {allowed}")
-    yield from _enum_violations("vector.element_type", options.element_type, pb.ElementType.DESCRIPTOR)
-    yield from _enum_violations("vector.normalization", options.normalization, pb.Normalization.DESCRIPTOR)
+        description = f"is {options.dimensionality}, and the model supports {allowed}"
+        violations.append(Violation("vector.dimensionality", description))
+    _check_enum(violations, "vector.element_type", options.element_type, pb.ElementType.DESCRIPTOR)
+    _check_enum(violations, "vector.normalization", options.normalization, pb.Normalization.DESCRIPTOR)

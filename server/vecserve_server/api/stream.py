@@ -10,8 +10,9 @@ from vecserve_server.api.embedder import Embedder
 from vecserve_server.api.errors import log_internal, to_status
 from vecserve_server.api.gate import Gate
 from vecserve_server.api.malformed import Malformed, wellformed
-from vecserve_server.api.metadata import patience, request_id
+from vecserve_server.api.metadata import request_id, terms
 from vecserve_server.engine.errors import InvalidInputError, Violation
+from vecserve_server.engine.terms import Terms
 
 Context = ServicerContext[pb.StreamEmbedRequest, pb.StreamEmbedResponse]
 
@@ -74,6 +75,10 @@ class EmbedStream:
             log_internal(error, call)
             return pb.StreamEmbedResponse(id=getattr(request, "id", ""), error=to_status(error, call))
 
+    def _terms(self) -> Terms:
+        """A full queue makes a stream wait, and so its sender, where a single call is refused."""
+        return terms(self._context, self._embedder.clock(), waits_for_room=True)
+
     async def _embed(self, request: pb.StreamEmbedRequest) -> pb.StreamEmbedResponse:
         if request.id in self._unanswered:
             raise InvalidInputError([Violation("id", f"is '{request.id}', as is a request not yet answered")])
@@ -81,10 +86,10 @@ class EmbedStream:
         try:
             match request.WhichOneof("request"):
                 case "text":
-                    text, _ = await self._embedder.text(request.text, patience(self._context))
+                    text, _ = await self._embedder.text(request.text, self._terms())
                     return pb.StreamEmbedResponse(id=request.id, text=text)
                 case "image":
-                    image, _ = await self._embedder.image(request.image, patience(self._context))
+                    image, _ = await self._embedder.image(request.image, self._terms())
                     return pb.StreamEmbedResponse(id=request.id, image=image)
                 case None:
                     raise InvalidInputError([Violation("request", "is not set: one of text, image is needed")])

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 
 from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve_server.engine.errors import InvalidInputError, Violation
+from vecserve_server.engine.norms import euclidean_norms
 from vecserve_server.models.manifest import Manifest
-
-_DTYPES = {pb.ELEMENT_TYPE_FLOAT32: "<f4", pb.ELEMENT_TYPE_FLOAT16: "<f2"}
 
 NORMALIZATIONS = {"none": pb.NORMALIZATION_NONE, "l2": pb.NORMALIZATION_L2}
 
@@ -38,21 +37,24 @@ class VectorEncoding:
             dimensionality=self.dimensionality, element_type=self.element_type, normalization=self.normalization
         )
 
-    def encode(self, vectors: NDArray[np.float32]) -> list[bytes]:
-        """Packs each row of `(batch, whole dimensionality)` float32.
+    def encode(self, vectors: NDArray[np.float32], norms: NDArray[np.float64]) -> list[bytes]:
+        """Packs each row of `(batch, whole dimensionality)` float32, whose Euclidean norms are `(batch,)`.
 
         Raises:
             InvalidInputError: an element is too large for float16.
         """
-        vectors = vectors[:, : self.dimensionality]
+        if self.dimensionality < vectors.shape[1]:
+            vectors = vectors[:, : self.dimensionality]
+            norms = euclidean_norms(vectors)
         if self.normalization == pb.NORMALIZATION_L2:
-            vectors = normalize(vectors)
-        with np.errstate(over="ignore"):
-            packed = vectors.astype(_DTYPES[self.element_type])
-        if not np.isfinite(packed).all():
-            raise InvalidInputError([_FLOAT16_OVERFLOW])
-        return [row.tobytes() for row in packed]
+            vectors = normalize(vectors, norms)
+        if self.element_type == pb.ELEMENT_TYPE_FLOAT16:
+            return [row.tobytes() for row in _float16(vectors)]
+        return [row.tobytes() for row in vectors.astype("<f4", copy=False)]
 
+
+# Norms that float32 holds in full precision, so that dividing by them takes a fifth of the time.
+_SMALLEST_NORM, _LARGEST_NORM = 1e-30, 1e30
 
 _FLOAT16_OVERFLOW = Violation(
     "vector.element_type",
@@ -61,9 +63,16 @@ _FLOAT16_OVERFLOW = Violation(
 )
 
 
-def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of `(batch, dimensionality)` float32 divided by their Euclidean norms; zeros stay zeros."""
-    # In float64: squares of float32 overflow from 1e19 on, and vanish below 1e-19.
-    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    norms[norms == 0] = 1
-    return (vectors / norms[:, np.newaxis]).astype(np.float32)
+def _float16(vectors: NDArray[np.float32]) -> NDArray[np.float16]:
+    with np.errstate(over="ignore"):
+        packed = vectors.astype("<f2")
+    if not np.isfinite(packed).all():
+        raise InvalidInputError([_FLOAT16_OVERFLOW])
+    return packed
+
+
+def normalize(vectors: NDArray[np.float32], norms: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Rows of `(batch, dimensionality)` float32 divided by their norms `(batch,)`; zeros stay zeros."""
+    if ((norms > _SMALLEST_NORM) & (norms < _LARGEST_NORM)).all():
+        return vectors / norms.astype(np.float32)[:, np.newaxis]
+    return (vectors / np.where(norms == 0, 1.0, norms)[:, np.newaxis]).astype(np.float32)

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecserve_server.engine.errors import EngineError, InferenceFailedError
+from vecserve_server.engine.errors import EngineError
 
 
 @dataclass(eq=False, slots=True)
@@ -16,10 +17,12 @@ class Call:
 
     vectors: NDArray[np.float32]
     """`(inputs, dimensionality)`; instances fill it, row by row."""
-    deadline: float
-    """On the engine's clock, in seconds."""
+    norms: NDArray[np.float64]
+    """`(inputs,)`: Euclidean norms of the rows of `vectors`; instances fill it as well."""
     on_end: Callable[[EngineError | None], None]
     """Called once, with None if every vector is there."""
+    deadline: float = math.inf
+    """On the engine's clock, in seconds."""
     computed: int = 0
     abandoned: bool = False
     """Whether nobody waits any more: inputs that are still queued are dropped uncomputed."""
@@ -38,12 +41,22 @@ class Call:
             self.abandoned = True
             self.on_end(error)
 
-    def advance(self, index: int, started: float, ended: float) -> None:
-        """Takes note that a batch computed input `index`, and ends the call after its last."""
-        if not np.isfinite(self.vectors[index]).all():
-            self.fail(InferenceFailedError(f"the vector of input {index} is not finite"))
-            return
+    def advance(self, started: float, ended: float) -> None:
+        """Takes note that a batch computed one more input, and ends the call after its last."""
         self.computed += 1
         self.started, self.ended = min(self.started, started), max(self.ended, ended)
         if self.computed == len(self.vectors) and not self.abandoned:
             self.on_end(None)
+
+
+@dataclass(eq=False, slots=True)
+class WorkItem:
+    """One input of one call, waiting to be computed."""
+
+    call: Call
+    index: int
+    """Its place among the call's inputs."""
+    payload: NDArray[Any]
+    size: int
+    """In the model's unit: tokens, or images."""
+    arrival: float = 0.0

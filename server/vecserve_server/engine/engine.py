@@ -1,17 +1,18 @@
 """The way of a call through the engine: admit, preprocess, queue, run, collect."""
 
 import asyncio
+import dataclasses
 import math
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecserve_server.engine.admission import Admission
-from vecserve_server.engine.call import Call
+from vecserve_server.engine.admission import DeadlineUnmetError, admit
+from vecserve_server.engine.batching import BatchPolicy
+from vecserve_server.engine.call import Call, WorkItem
 from vecserve_server.engine.catalog import Catalog
 from vecserve_server.engine.cost import Average
 from vecserve_server.engine.errors import (
@@ -20,26 +21,24 @@ from vecserve_server.engine.errors import (
     InferenceFailedError,
     InvalidInputError,
     NotReadyError,
+    OverloadedError,
     Violation,
 )
 from vecserve_server.engine.instances import Instances, Outcome
-from vecserve_server.engine.preparation import Preparation
-from vecserve_server.engine.scheduler import BatchLimits, Scheduler, WorkItem
-from vecserve_server.engine.warmup import measure
+from vecserve_server.engine.norms import euclidean_norms
+from vecserve_server.engine.observer import Drop, Observer, Refusal, Unobserved
+from vecserve_server.engine.preprocessing import Preprocessing
+from vecserve_server.engine.priority import Priority
+from vecserve_server.engine.room import Room
+from vecserve_server.engine.scheduler import Lane, Scheduler
+from vecserve_server.engine.terms import Terms
+from vecserve_server.engine.warmup import grow, measure
 from vecserve_server.models.inputs import ImageInputs, PreparedItem, TextInputs
 from vecserve_server.models.model import AnyModel, ImageModel, TextModel
 
-# What one text may have, prompt included, to be tokenized on the event loop. 128 bytes took 85 to 142 µs, depending on
-# the script, where the way to a thread and back alone took 173 µs.
-_INLINE_BYTES = 128
-
-# Inputs that are preprocessed between two looks at whether somebody still waits.
-_TEXTS_AT_ONCE = 16
-_IMAGES_AT_ONCE = 1
-
-# Tokens that take as long as the fixed cost of one more run, so that padding less than this is worth it. MiniLM took
-# 4.7 ms for 4 tokens and 15.2 ms for 36.
-_PADDING_TOKENS = 10
+# About how many tokens one text may have, prompt included, to be tokenized on the event loop. 128 bytes took 85 to
+# 142 µs, depending on the script, where the way to a thread and back alone took 173 µs.
+_INLINE_TOKENS = 34
 
 _STOPPED = "the server stopped before the work was done"
 
@@ -52,10 +51,12 @@ class EngineSettings:
     """Batches that run at once."""
     preprocessing_threads: int
     batch_tokens: int
-    """Tokens after padding at which a batch of texts is full."""
+    """Tokens after padding that no batch of texts exceeds."""
     batch_images: int
     max_queue_seconds: float
     """Predicted wait beyond which calls are refused."""
+    weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Shares of the instances' time by model; 1 where not set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ class Embeddings:
 
     vectors: NDArray[np.float32]
     """`(inputs, dimensionality)`, not normalized."""
+    norms: NDArray[np.float64]
+    """`(inputs,)`: Euclidean norms of the vectors."""
     items: list[PreparedItem]
     """What became of each input."""
     timings: Timings
@@ -84,30 +87,46 @@ class Engine:
     It belongs to the event loop on which it was started; batches and preprocessing run on threads of their own.
     """
 
-    def __init__(self, catalog: Catalog, settings: EngineSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        settings: EngineSettings,
+        clock: Callable[[], float] = time.monotonic,
+        observer: Observer | None = None,
+    ) -> None:
         """Warms up and measures every model, which takes seconds: call it on a thread."""
         self.catalog = catalog
         self.clock = clock
-        limits = {model.name: _batch_limits(model, settings) for model in catalog}
-        self._costs = {model.name: measure(model, limits[model.name].padded_size, clock) for model in catalog}
-        self._admission = Admission(settings.instances, settings.max_queue_seconds)
-        self._preparation_costs = {model.name: Average() for model in catalog}
-        # A pool for each, or texts of a millisecond would queue behind images of a second.
-        self._preparing = {
-            modality: ThreadPoolExecutor(settings.preprocessing_threads, thread_name_prefix=f"prepare-{modality}")
-            for modality in {model.manifest.modality for model in catalog}
-        }
+        self._settings = settings
+        self._observer = observer or Unobserved()
+        self.lanes = _lanes(catalog, settings, clock)
+        self._preprocessing = Preprocessing(catalog, settings.preprocessing_threads, clock)
+        # Predicted seconds of each call that is being preprocessed: a running sum would keep what was rounded off, and
+        # an idle engine would have calls wait.
+        self._preparing: dict[Priority, list[float]] = {priority: [] for priority in Priority}
         self._instances = Instances(
-            Scheduler(limits),
+            Scheduler(self.lanes),
             {model.name: model for model in catalog},
             settings.instances,
             on_outcome=self._store,
-            on_expired=self._expire,
+            on_dropped=self._expire,
             clock=clock,
         )
+        # One for each priority, or interactive calls would wait behind bulk ones.
+        self._rooms = {priority: Room() for priority in Priority}
+        # How late the event loop takes note of what has happened, when it has too much to do itself.
+        self._lag = Average()
+        self._accepted = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopped = False
+
+    def grow(self) -> None:
+        """Takes the memory that the busiest moment will need; it takes seconds: call it on a thread, before `start`."""
+        for model in self.catalog:
+            policy = self.lanes[model.name, Priority.INTERACTIVE].policy
+            size = min(policy.largest, 2 * policy.full)  # when what waits is no multiple of a full batch, see `budget`
+            grow(model, size, self._settings.instances * len(Priority))
 
     def start(self) -> None:
         """Starts the instances; calls are answered on the running event loop from now on."""
@@ -122,13 +141,15 @@ class Engine:
         """Ends the threads after the batches that run; calls that still wait fail."""
         self._stopped = True
         left = await asyncio.to_thread(self._instances.stop)
-        for item in left:
-            item.call.fail(NotReadyError(_STOPPED))
-        for pool in self._preparing.values():
-            pool.shutdown(wait=False)  # what is in there ends by itself, see Preparation
+        for model, items in left.items():
+            self._observer.dropped(model, Drop.STOPPED, len(items))
+            for item in items:
+                item.call.fail(NotReadyError(_STOPPED))
+        self._offer_room()
+        self._preprocessing.stop()
 
-    async def embed_texts(self, model: TextModel, inputs: TextInputs, deadline: float = math.inf) -> Embeddings:
-        """Embeds texts; `deadline` is on the engine's clock, in seconds.
+    async def embed_texts(self, model: TextModel, inputs: TextInputs, terms: Terms) -> Embeddings:
+        """Embeds texts.
 
         Raises:
             InvalidInputError: there are none.
@@ -138,104 +159,161 @@ class Engine:
             ExpiredError: its deadline passed before it was computed.
             InferenceFailedError: ONNX Runtime failed.
         """
-        preparation = self._preparation(
-            len(inputs), _TEXTS_AT_ONCE, lambda part: model.prepare(inputs.part(part)), deadline
-        )
-        quick = len(inputs) == 1 and model.bytes_to_tokenize(inputs) <= _INLINE_BYTES
-        return await self._embed(model, preparation, model.estimate(inputs), deadline, inline=quick)
+        size = model.estimate(inputs)
+        inline = len(inputs) == 1 and size <= _INLINE_TOKENS
+        return await self._embed(model, inputs, size, terms, inline=inline)
 
-    async def embed_images(self, model: ImageModel, inputs: ImageInputs, deadline: float = math.inf) -> Embeddings:
+    async def embed_images(self, model: ImageModel, inputs: ImageInputs, terms: Terms) -> Embeddings:
         """As `embed_texts`, for images."""
-        preparation = self._preparation(
-            len(inputs), _IMAGES_AT_ONCE, lambda part: model.prepare(inputs.part(part)), deadline
-        )
-        return await self._embed(model, preparation, len(inputs), deadline, inline=False)
-
-    def _preparation(
-        self, count: int, part_size: int, prepare: Callable[[slice], list[PreparedItem]], deadline: float
-    ) -> Preparation:
-        return Preparation(count, part_size, prepare, deadline, self.clock, lambda: self._stopped)
+        return await self._embed(model, inputs, len(inputs), terms, inline=False)
 
     async def _embed(
-        self, model: AnyModel, preparation: Preparation, size: int, deadline: float, *, inline: bool
+        self, model: AnyModel, inputs: TextInputs | ImageInputs, size: int, terms: Terms, *, inline: bool
     ) -> Embeddings:
         if not size:
             raise InvalidInputError([Violation("inputs", "is empty")])
-        if self._stopped:
-            raise NotReadyError(_STOPPED)
-        preparing = self._preparation_costs[model.name]
-        work = self._costs[model.name].batch_seconds(size) + preparing.seconds * size
-        received = self.clock()
-        self._admission.admit(work, deadline, received)
+        self._accepted += 1
         self._idle.clear()
         try:
-            items = preparation.run() if inline else await self._prepare(model, preparation, size)
+            received = self.clock()
+            await self._admit(model, len(inputs), size, terms)
+            if inline:
+                items = model.prepare(inputs)  # pyright: ignore[reportArgumentType] (each model takes its own inputs)
+            else:
+                items = await self._prepare(model, inputs, size, terms)
             prepared = self.clock()
-            estimate, work = work, self._costs[model.name].batch_seconds(sum(item.size for item in items))
-            self._admission.revise(estimate, work)
-            call = await self._compute(model, items, deadline)
+            call = await self._compute(model, items, terms)
         finally:
-            self._admission.release(work)
-            if not self._admission.accepted:
+            self._accepted -= 1
+            self._offer_room()
+            if not self._accepted:
                 self._idle.set()
         timings = Timings(prepared - received, call.started - prepared, call.ended - call.started)
-        return Embeddings(call.vectors, items, timings)
+        return Embeddings(call.vectors, call.norms, items, timings)
 
-    async def _prepare(self, model: AnyModel, preparation: Preparation, size: int) -> list[PreparedItem]:
-        """Preprocesses on a thread, and learns what that costs."""
+    async def _admit(self, model: AnyModel, count: int, size: int, terms: Terms) -> None:
+        """Returns when the call may begin; at once, unless it waits for room."""
+        cost = self.lanes[model.name, terms.priority].cost
+        spread = min(count, self._settings.instances)
+        work = cost.batch_seconds(math.ceil(size / spread)) + self._preprocessing.seconds(model, size)
+        if terms.waits_for_room:
+            await self._rooms[terms.priority].enter(lambda: self._fits(model, work, terms))
+        else:
+            self._fits(model, work, terms)
 
-        def prepare_and_measure() -> list[PreparedItem]:
-            started = self.clock()
-            items = preparation.run()
-            self._preparation_costs[model.name].observe(size, self.clock() - started)
-            return items
-
+    def _fits(self, model: AnyModel, work: float, terms: Terms) -> bool:
+        """Whether the call may begin; False if it has to wait for room."""
+        if self._stopped:
+            raise NotReadyError(_STOPPED)
         try:
-            return await self._loop.run_in_executor(self._preparing[model.manifest.modality], prepare_and_measure)
-        finally:
-            preparation.abandoned = True
+            patience = terms.deadline - self.clock()
+            admit(self._wait(terms.priority), work, patience, self._settings.max_queue_seconds)
+        except DeadlineUnmetError:
+            self._observer.refused(model.name, Refusal.DEADLINE)
+            raise
+        except OverloadedError:
+            if terms.waits_for_room:
+                return False
+            self._observer.refused(model.name, Refusal.QUEUE_FULL)
+            raise
+        return True
 
-    async def _compute(self, model: AnyModel, items: list[PreparedItem], deadline: float) -> Call:
+    def _offer_room(self) -> None:
+        for room in self._rooms.values():
+            room.offer()
+
+    def _wait(self, priority: Priority) -> float:
+        """Seconds until the work of a call that came now would begin."""
+        preparing = sum(sum(self._preparing[level]) for level in priority.ahead)
+        wait = self._instances.wait(priority) + preparing / self._settings.instances
+        return wait + self._lag.seconds if wait else 0.0
+
+    async def _prepare(
+        self, model: AnyModel, inputs: TextInputs | ImageInputs, size: int, terms: Terms
+    ) -> list[PreparedItem]:
+        """Preprocesses on a thread; meanwhile the call counts as work to come."""
+        work = self.lanes[model.name, terms.priority].cost.batch_seconds(size) + self._preprocessing.seconds(
+            model, size
+        )
+        preparing = self._preparing[terms.priority]
+        preparing.append(work)
+        try:
+            return await self._preprocessing.prepare(model, inputs, size, terms)
+        finally:
+            preparing.remove(work)
+
+    async def _compute(self, model: AnyModel, items: Sequence[PreparedItem], terms: Terms) -> Call:
         done: asyncio.Future[None] = self._loop.create_future()
-        vectors = np.empty((len(items), model.manifest.dimensionality), dtype=np.float32)
-        call = Call(vectors, deadline, on_end=lambda error: _resolve(done, error))
+        call = Call(
+            np.empty((len(items), model.manifest.dimensionality), dtype=np.float32),
+            np.empty(len(items)),
+            lambda error: _resolve(done, error),
+            terms.deadline,
+        )
         work = [WorkItem(call, index, item.payload, item.size) for index, item in enumerate(items)]
-        self._instances.submit(model.name, work)
+        self._instances.submit(model.name, terms.priority, work)
         try:
             await done
-        finally:
+        except BaseException as error:
             call.abandon()
+            withdrawn = self._instances.withdraw(model.name, terms.priority, work)
+            reason = Drop.EXPIRED if isinstance(error, ExpiredError) else Drop.CANCELLED
+            self._observer.dropped(model.name, reason, withdrawn)
+            raise
         return call
 
     def _store(self, outcome: Outcome) -> None:
-        """Copies a batch's vectors to their calls. On the instance's thread."""
-        if outcome.vectors is not None:
-            for row, item in zip(outcome.vectors, outcome.batch.items, strict=True):
-                item.call.vectors[item.index] = row
-        self._loop.call_soon_threadsafe(self._settle, outcome)
+        """Copies a batch's vectors to their calls, which end however this goes. On the instance's thread."""
+        items = outcome.batch.items
+        try:
+            if outcome.vectors is not None:
+                norms = euclidean_norms(outcome.vectors)
+                for item, vector, norm in zip(items, outcome.vectors, norms, strict=True):
+                    item.call.vectors[item.index] = vector
+                    item.call.norms[item.index] = norm
+            late = sum(item.call.deadline < outcome.ended for item in items)
+            self._observer.ran(outcome.batch, outcome.ended - outcome.started, late, failed=outcome.error is not None)
+        except Exception as error:
+            outcome = dataclasses.replace(outcome, error=outcome.error or error)
+            raise
+        finally:
+            self._loop.call_soon_threadsafe(self._settle, outcome)
 
     def _settle(self, outcome: Outcome) -> None:
+        batch = outcome.batch
+        self._lag.observe(1, self.clock() - outcome.ended)
         if outcome.error is None:
-            self._costs[outcome.batch.model].observe(outcome.batch.padded_size, outcome.ended - outcome.started)
-        for item in outcome.batch.items:
-            if outcome.error is None:
-                item.call.advance(item.index, outcome.started, outcome.ended)
-            else:
+            cost = self.lanes[batch.model, batch.priority].cost
+            cost.observe(batch.padded_size, outcome.ended - outcome.started)
+        for item in batch.items:
+            if outcome.error is not None:
                 item.call.fail(_inference_failed(outcome))
+            elif not math.isfinite(item.call.norms[item.index]):
+                item.call.fail(InferenceFailedError(f"the vector of input {item.index} is not finite"))
+            else:
+                item.call.advance(outcome.started, outcome.ended)
+        self._offer_room()
 
-    def _expire(self, items: list[WorkItem]) -> None:
+    def _expire(self, model: str, items: list[WorkItem]) -> None:
         """Fails the calls whose deadlines passed in the queue. On an instance's thread."""
-        for item in items:
+        expired = [item for item in items if not item.call.abandoned]
+        self._observer.dropped(model, Drop.EXPIRED, len(expired))
+        self._observer.dropped(model, Drop.CANCELLED, len(items) - len(expired))
+        for call in {item.call for item in expired}:
             error = ExpiredError("the deadline passed while the work waited")
-            self._loop.call_soon_threadsafe(item.call.fail, error)
+            self._loop.call_soon_threadsafe(call.fail, error)
 
 
-def _batch_limits(model: AnyModel, settings: EngineSettings) -> BatchLimits:
-    match model:
-        case TextModel():
-            return BatchLimits(settings.batch_tokens, padding=_PADDING_TOKENS)
-        case ImageModel():
-            return BatchLimits(settings.batch_images)
+def _lanes(catalog: Catalog, settings: EngineSettings, clock: Callable[[], float]) -> dict[tuple[str, Priority], Lane]:
+    """Measures the models. Each priority learns its own costs: bulk batches take longer beside interactive ones."""
+    lanes: dict[tuple[str, Priority], Lane] = {}
+    for model in catalog:
+        largest = settings.batch_tokens if isinstance(model, TextModel) else settings.batch_images
+        cost = measure(model, largest, clock)
+        policy = BatchPolicy.of(cost, largest)
+        for priority in Priority:
+            lanes[model.name, priority] = Lane(policy, dataclasses.replace(cost), settings.weights.get(model.name, 1.0))
+    return lanes
 
 
 def _inference_failed(outcome: Outcome) -> InferenceFailedError:

@@ -3,28 +3,18 @@
 Pure: no threads, no event loop, and the clock is handed in, so that schedules are tested by simulation.
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+import math
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-from numpy.typing import NDArray
+from vecserve_server.engine.batching import BatchPolicy
+from vecserve_server.engine.call import WorkItem
+from vecserve_server.engine.cost import CostModel
+from vecserve_server.engine.priority import Priority
 
-from vecserve_server.engine.call import Call
-
-
-@dataclass(eq=False, slots=True)
-class WorkItem:
-    """One input of one call, waiting to be computed."""
-
-    call: Call
-    index: int
-    """Its place among the call's inputs."""
-    payload: NDArray[Any]
-    size: int
-    """In the model's unit: tokens, or images."""
-    arrival: float = 0.0
-    queued: bool = False
+# Batches that have to end by a deadline are predicted to take this much longer than the cost model says.
+_SPARE = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +22,15 @@ class Batch:
     """Items of one model that run together."""
 
     model: str
+    priority: Priority
     items: list[WorkItem]
+    seconds: float
+    """How long it is predicted to run."""
+
+    @property
+    def size(self) -> int:
+        """Units without padding."""
+        return sum(item.size for item in self.items)
 
     @property
     def padded_size(self) -> int:
@@ -41,121 +39,213 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """What a batch of one model may hold. A single item always fits."""
+class Lane:
+    """How one model's items of one priority are batched, and what they cost."""
 
-    padded_size: int
-    """Units after padding at which a batch is full."""
-    padding: int = 0
-    """Units of padding below which joining is cheaper than another run's fixed cost."""
-    padding_share: float = 0.1
-    """Share of a larger batch that padding may take."""
-
-    def allow(self, count: int, longest: int, total: int) -> bool:
-        """Whether `count` items of `total` units together, the longest of `longest`, may be one batch."""
-        padded = count * longest
-        return padded <= self.padded_size and padded - total <= max(self.padding, self.padding_share * padded)
+    policy: BatchPolicy
+    cost: CostModel
+    weight: float = 1.0
+    """Share of the instances' time beside other models of the priority."""
 
 
-@dataclass(eq=False, slots=True)
 class _Queue:
-    limits: BatchLimits
-    by_arrival: deque[WorkItem] = field(default_factory=deque[WorkItem])
-    by_size: dict[int, deque[WorkItem]] = field(default_factory=dict[int, deque[WorkItem]])
+    """What waits for one model at one priority."""
+
+    def __init__(self, model: str, lane: Lane) -> None:
+        self.model = model
+        self.lane = lane
+        self.served = 0.0
+        """Seconds of the instances that it got, divided by its weight."""
+        self.size = 0
+        """Units that wait, without padding."""
+        # Ordered dictionaries, as items leave from anywhere: batches, cancellations.
+        self._by_arrival: OrderedDict[WorkItem, None] = OrderedDict()
+        self._by_size: dict[int, OrderedDict[WorkItem, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_arrival)
+
+    def __contains__(self, item: WorkItem) -> bool:
+        return item in self._by_arrival
+
+    def __iter__(self) -> Iterator[WorkItem]:
+        return iter(self._by_arrival)
+
+    @property
+    def seconds(self) -> float:
+        """Time of one instance that the queue takes if its batches are full."""
+        full = self.lane.policy.full
+        return self.size / full * self.lane.cost.batch_seconds(full)
+
+    def add(self, item: WorkItem) -> None:
+        self._by_arrival[item] = None
+        self._by_size.setdefault(item.size, OrderedDict())[item] = None
+        self.size += item.size
+
+    def take(self, item: WorkItem) -> None:
+        """Takes an item out, wherever it stands."""
+        del self._by_arrival[item]
+        same_size = self._by_size[item.size]
+        del same_size[item]
+        if not same_size:
+            del self._by_size[item.size]
+        self.size -= item.size
+
+    def sizes_near(self, size: int) -> list[int]:
+        """The sizes that wait, by distance from `size`."""
+        return sorted(self._by_size, key=lambda other: abs(other - size))
+
+    def first(self, size: int | None = None) -> WorkItem | None:
+        """The item that has waited longest, of all or of one size."""
+        items = self._by_arrival if size is None else self._by_size.get(size)
+        return next(iter(items), None) if items else None
+
+
+class _Draft:
+    """A batch in the making."""
+
+    def __init__(self, first: WorkItem) -> None:
+        self.items: list[WorkItem] = []
+        self.size = self.longest = 0
+        self.deadline = math.inf
+        self.add(first)
+
+    def add(self, item: WorkItem) -> None:
+        self.items.append(item)
+        self.size += item.size
+        self.longest = max(self.longest, item.size)
+        self.deadline = min(self.deadline, item.call.deadline)
 
 
 class Scheduler:
     """Holds what waits, and hands out batches.
 
-    Work-conserving: whenever something waits there is a batch. The item that has waited longest is always in it, so
-    none waits longer than those before it take; the rest of the batch are the items nearest to it in size.
+    Work-conserving: whenever something waits there is a batch. Models share the time by their weights: the one that
+    had least of it goes next (start-time fair queueing, Goyal et al. 1996). Of a model, the item that has waited
+    longest is always in the batch, so that none waits longer than those before it take; the rest are the items nearest
+    to it in size. A batch grows only as far as its items, and the oldest one that stays behind, meet their deadlines.
     """
 
-    def __init__(self, limits: dict[str, BatchLimits]) -> None:
-        self._queues = {model: _Queue(limit) for model, limit in limits.items()}
-        self._expired: list[WorkItem] = []
+    def __init__(self, lanes: Mapping[tuple[str, Priority], Lane]) -> None:
+        self._queues = {
+            priority: {model: _Queue(model, lane) for (model, level), lane in lanes.items() if level is priority}
+            for priority in Priority
+        }
+        # What the model that went last had been served until then: where those begin that asked for nothing meanwhile.
+        self._served = dict.fromkeys(Priority, 0.0)
+        self._dropped: dict[str, list[WorkItem]] = {}
 
-    def add(self, model: str, items: Iterable[WorkItem], now: float) -> None:
+    def waiting_seconds(self, priority: Priority) -> float:
+        """Instances' time that everything queued is predicted to take."""
+        return sum(queue.seconds for queue in self._queues[priority].values() if queue.size)
+
+    def add(self, model: str, priority: Priority, items: Iterable[WorkItem], now: float) -> None:
         """Queues items, in order."""
-        queue = self._queues[model]
+        queue = self._queues[priority][model]
+        if not queue:
+            queue.served = max(queue.served, self._served[priority])  # nothing is made up for
         for item in items:
-            item.arrival, item.queued = now, True
-            queue.by_arrival.append(item)
-            queue.by_size.setdefault(item.size, deque()).append(item)
+            item.arrival = now
+            queue.add(item)
 
-    def next_batch(self, now: float) -> Batch | None:
-        """Takes the next batch out of the queue; None when nothing waits.
+    def remove(self, model: str, priority: Priority, items: Iterable[WorkItem]) -> list[WorkItem]:
+        """Takes items out of the queue, wherever they stand; those that were still there are returned."""
+        queue = self._queues[priority][model]
+        removed = [item for item in items if item in queue]
+        for item in removed:
+            queue.take(item)
+        return removed
 
-        Abandoned items are dropped on the way, and expired ones kept for `take_expired`.
+    def next_batch(self, priority: Priority, now: float, idle: int = 1) -> Batch | None:
+        """Takes the next batch of that priority out of the queue; None when nothing waits.
+
+        `idle` instances are free, the asking one included. Items that nobody waits for any more are dropped on the
+        way, and kept for `take_dropped`.
         """
-        oldest: tuple[str, _Queue, WorkItem] | None = None
-        for model, queue in self._queues.items():
-            item = self._oldest(queue, now)
-            if item and (oldest is None or item.arrival < oldest[2].arrival):
-                oldest = model, queue, item
-        if oldest is None:
+        ready = [
+            (queue.served, first.arrival, model, queue, first)
+            for model, queue in self._queues[priority].items()
+            if (first := self._oldest(queue, now))
+        ]
+        if not ready:
             return None
-        model, queue, first = oldest
-        return Batch(model, self._fill(queue, first, now))
+        _, _, model, queue, first = min(ready, key=lambda candidate: candidate[:3])
+        draft = self._fill(queue, first, now, idle)
+        seconds = queue.lane.cost.batch_seconds(len(draft.items) * draft.longest)
+        self._served[priority] = queue.served
+        queue.served += seconds / queue.lane.weight
+        return Batch(model, priority, draft.items, seconds)
 
-    def take_expired(self) -> list[WorkItem]:
-        """Items whose deadline passed while they waited, each once."""
-        expired, self._expired = self._expired, []
-        return expired
+    def take_dropped(self) -> dict[str, list[WorkItem]]:
+        """Items by model that were dropped as their deadline passed, or would have before their end; each once."""
+        dropped, self._dropped = self._dropped, {}
+        return dropped
 
-    def take_all(self) -> list[WorkItem]:
-        """Empties the queue; for shutting down."""
-        items = [item for queue in self._queues.values() for item in queue.by_arrival if item.queued]
-        for queue in self._queues.values():
-            queue.by_arrival.clear()
-            queue.by_size.clear()
-        return items
+    def take_all(self) -> dict[str, list[WorkItem]]:
+        """Empties the queue, for shutting down; the items are returned by model."""
+        taken: dict[str, list[WorkItem]] = {}
+        for queue in [queue for queues in self._queues.values() for queue in queues.values()]:
+            for item in list(queue):
+                queue.take(item)
+                taken.setdefault(queue.model, []).append(item)
+        return taken
 
     def _oldest(self, queue: _Queue, now: float) -> WorkItem | None:
-        """The live item that has waited longest; it stays queued."""
-        while queue.by_arrival:
-            item = queue.by_arrival[0]
-            if item.queued and self._is_live(item, now):
+        """The item worth computing that has waited longest; it stays queued."""
+        while item := queue.first():
+            if self._keep(queue, item, now):
                 return item
-            queue.by_arrival.popleft()
-            if item.queued:
-                _remove(queue, item)
         return None
 
-    def _fill(self, queue: _Queue, first: WorkItem, now: float) -> list[WorkItem]:
-        _remove(queue, first)
-        items, total, longest = [first], first.size, first.size
+    def _fill(self, queue: _Queue, first: WorkItem, now: float, idle: int) -> "_Draft":
+        """The batch that `first` leads."""
+        policy, cost = queue.lane.policy, queue.lane.cost
+        budget = policy.budget(queue.size, idle)
+        queue.take(first)
+        draft = _Draft(first)
+        closed: set[bool] = set()
         for item in self._nearest(queue, first.size, now):
-            longest_with = max(longest, item.size)
-            if not queue.limits.allow(len(items) + 1, longest_with, total + item.size):
+            longer = item.size > first.size
+            if draft.size + item.size > budget or len(closed) == 2:
                 break
-            _remove(queue, item)
-            items.append(item)
-            total, longest = total + item.size, longest_with
-        return items
+            if longer in closed:
+                continue
+            count, longest = len(draft.items) + 1, max(draft.longest, item.size)
+            end = now + _SPARE * cost.batch_seconds(count * longest)
+            in_time = end <= min(draft.deadline, item.call.deadline, self._latest_end(queue, item, first, now))
+            if not in_time or not policy.allow(count, longest, draft.size + item.size):
+                closed.add(longer)  # items still further away fit no better
+                continue
+            queue.take(item)
+            draft.add(item)
+        return draft
+
+    def _latest_end(self, queue: _Queue, item: WorkItem, first: WorkItem, now: float) -> float:
+        """When the batch must end so that the oldest item that stays behind is in time, if it can be at all."""
+        oldest, cost = queue.first(), queue.lane.cost
+        if oldest is None or oldest is item:
+            return math.inf
+        latest = oldest.call.deadline - _SPARE * cost.batch_seconds(oldest.size)
+        return latest if latest >= now + cost.batch_seconds(first.size) else math.inf
 
     def _nearest(self, queue: _Queue, size: int, now: float) -> Iterator[WorkItem]:
-        """Live items by distance from `size`, then by arrival. Each must be removed before the next."""
-        for candidate in sorted(queue.by_size, key=lambda other: abs(other - size)):
-            while waiting := queue.by_size.get(candidate):
-                if self._is_live(waiting[0], now):
-                    yield waiting[0]
-                else:
-                    _remove(queue, waiting[0])
+        """Items by distance from `size`, then by arrival; where one is not taken, so is no other of its size."""
+        for candidate in queue.sizes_near(size):
+            offered = None
+            while (item := queue.first(candidate)) and item is not offered:
+                if self._keep(queue, item, now):
+                    yield item
+                    offered = item
 
-    def _is_live(self, item: WorkItem, now: float) -> bool:
-        if item.call.abandoned:
-            return False
-        if item.call.deadline <= now:
-            self._expired.append(item)
-            return False
-        return True
+    def _keep(self, queue: _Queue, item: WorkItem, now: float) -> bool:
+        """Whether the item is worth computing; if not, it is dropped.
 
-
-def _remove(queue: _Queue, item: WorkItem) -> None:
-    """Takes an item out; `by_arrival` forgets it when it comes to its front."""
-    item.queued = False
-    waiting = queue.by_size[item.size]
-    waiting.remove(item)  # at or near the front: sizes are served in order of arrival
-    if not waiting:
-        del queue.by_size[item.size]
+        An item that waits alone is computed even if it is predicted to be late, so that a wrong prediction corrects
+        itself.
+        """
+        needed = queue.lane.cost.batch_seconds(item.size) if len(queue) > 1 else 0.0
+        if not item.call.abandoned and now + needed < item.call.deadline:
+            return True
+        queue.take(item)
+        self._dropped.setdefault(queue.model, []).append(item)
+        return False

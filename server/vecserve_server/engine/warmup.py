@@ -1,6 +1,7 @@
 """First runs of a model: they grow its memory, and show what its batches cost."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from vecserve_server.engine.cost import CostModel
 from vecserve_server.models.manifest import ArtifactError
@@ -9,26 +10,50 @@ from vecserve_server.models.model import AnyModel
 # Units of the items in measured batches: about a sentence.
 _TYPICAL_SIZE = 16
 
+# Of several runs the quickest counts: what slows the others down is not the model.
+_RUNS = 3
 
-def measure(model: AnyModel, full_size: int, clock: Callable[[], float]) -> CostModel:
-    """Runs one item and a batch of about `full_size` units, each once to warm up and once to be timed.
+# A larger batch than one that takes this long is not tried.
+_LONG_SECONDS = 0.2
+
+
+def measure(model: AnyModel, largest: int, clock: Callable[[], float]) -> CostModel:
+    """Times one item, and the largest batch that is at most `largest` units and not too slow.
 
     Raises:
         ArtifactError: the graph fails on them.
     """
-    item = model.sample(_TYPICAL_SIZE)
     try:
-        small = _timed(model, 1, clock)
-        full = _timed(model, max(1, full_size // item.size), clock)
+        small = large = _timed(model, 1, clock)
+        while large[1] < _LONG_SECONDS and 2 * large[0] <= largest:
+            large = _timed(model, 2 * large[0] // small[0], clock)
     except Exception as error:  # ONNX Runtime's errors share no other base
         raise ArtifactError(f"model {model.name}: its first run failed: {error}") from error
-    return CostModel.through(small, full)
+    return CostModel.through(small, large)
+
+
+def grow(model: AnyModel, size: int, at_once: int) -> None:
+    """Runs `at_once` batches of about `size` units together, the most there will be, so that memory grows now.
+
+    Otherwise it would at every busier moment than any before. Batches of long items need the most for attention, those
+    of short ones for the rest.
+    """
+    with ThreadPoolExecutor(at_once) as threads:
+        for item in (model.sample(size), model.sample(_TYPICAL_SIZE)):
+            batches = [[item.payload] * max(1, size // item.size)] * (_RUNS * at_once)
+            for _ in threads.map(model.run, batches):
+                pass
 
 
 def _timed(model: AnyModel, count: int, clock: Callable[[], float]) -> tuple[int, float]:
+    """Units of a batch of `count` items, and its seconds."""
     item = model.sample(_TYPICAL_SIZE)
     payloads = [item.payload] * count
     model.run(payloads)
+    return count * item.size, min(_seconds(lambda: model.run(payloads), clock) for _ in range(_RUNS))
+
+
+def _seconds(work: Callable[[], object], clock: Callable[[], float]) -> float:
     started = clock()
-    model.run(payloads)
-    return count * item.size, clock() - started
+    work()
+    return clock() - started

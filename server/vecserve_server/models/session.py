@@ -103,6 +103,8 @@ def _session_options(options: SessionOptions) -> Any:
     settings.intra_op_num_threads = options.intra_op_threads
     # Threads that spin between runs take the cores that other instances and gRPC need.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A plan of the memory is kept for every shape that ever came, and texts have many. Without, as fast and smaller.
+    settings.enable_mem_pattern = False
     return settings
 
 

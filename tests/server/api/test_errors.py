@@ -8,6 +8,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, Re
 from google.rpc.status_pb2 import Status
 
 from vecserve_server.api.errors import log_internal, to_status
+from vecserve_server.engine.admission import DeadlineUnmetError
 from vecserve_server.engine.errors import (
     BatchTooLargeError,
     EngineError,
@@ -31,6 +32,7 @@ ERRORS = [
     (WrongModalityError(VIOLATIONS), Code.INVALID_ARGUMENT, "WRONG_MODALITY", BadRequest),
     (ModelNotFoundError("bert", "no bert"), Code.NOT_FOUND, "MODEL_NOT_FOUND", ResourceInfo),
     (OverloadedError("busy", 1.5), Code.UNAVAILABLE, "OVERLOADED", RetryInfo),
+    (DeadlineUnmetError("too late", 1.5), Code.UNAVAILABLE, "OVERLOADED", RetryInfo),
     (NotReadyError("loading"), Code.UNAVAILABLE, "NOT_READY", RetryInfo),
     (ExpiredError("late"), Code.DEADLINE_EXCEEDED, "EXPIRED", None),
     (InferenceFailedError("secret"), Code.INTERNAL, "INFERENCE_FAILED", None),

@@ -3,8 +3,10 @@ from typing import Any, cast
 
 import pytest
 
-from vecserve_server.api.metadata import AnyContext, add_trailing_metadata, patience, request_id, server_timing
+from vecserve_server.api.metadata import AnyContext, add_trailing_metadata, request_id, server_timing, terms
 from vecserve_server.engine.engine import Timings
+from vecserve_server.engine.errors import InvalidInputError
+from vecserve_server.engine.priority import Priority
 
 
 class Context:
@@ -57,9 +59,41 @@ def test_the_first_id_that_can_be_echoed_wins() -> None:
     assert request_id(context(("x-request-id", "not this"), ("x-request-id", "b"), ("x-request-id", "c"))) == "b"
 
 
-@pytest.mark.parametrize(("remaining", "seconds"), [(None, math.inf), (1.5, 1.5), (0.0, 0.0), (-1.0, -1.0)])
-def test_patience_lasts_to_the_deadline(remaining: float | None, seconds: float) -> None:
-    assert patience(context(remaining=remaining)) == seconds
+@pytest.mark.parametrize(("remaining", "deadline"), [(None, math.inf), (1.5, 101.5), (0.0, 100.0), (-1.0, 99.0)])
+def test_the_deadline_is_told_on_the_engines_clock(remaining: float | None, deadline: float) -> None:
+    assert terms(context(remaining=remaining), now=100.0).deadline == deadline
+
+
+@pytest.mark.parametrize(
+    ("metadata", "priority"),
+    [
+        ([], Priority.INTERACTIVE),
+        ([("x-request-id", "bulk")], Priority.INTERACTIVE),
+        ([("x-vecserve-priority", "interactive")], Priority.INTERACTIVE),
+        ([("x-request-id", "a"), ("x-vecserve-priority", "bulk")], Priority.BULK),
+    ],
+)
+def test_a_call_is_interactive_unless_it_says_otherwise(metadata: list[tuple[str, str]], priority: Priority) -> None:
+    assert terms(context(*metadata), now=0.0).priority is priority
+
+
+def test_a_call_without_metadata_is_interactive() -> None:
+    assert terms(cast(AnyContext, Context(None)), now=0.0).priority is Priority.INTERACTIVE
+
+
+@pytest.mark.parametrize("value", ["urgent", "", "BULK", "bulk ", b"bulk"])
+def test_an_unknown_priority_is_refused_with_those_there_are(value: str | bytes) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        terms(context(("x-vecserve-priority", value)), now=0.0)
+
+    (violation,) = refused.value.violations
+    assert violation.field == "x-vecserve-priority"
+    assert violation.description == f"is '{value}', which is none of interactive, bulk"
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_whether_a_call_waits_for_room_is_its_handlers_choice(waits: bool) -> None:
+    assert terms(context(), now=0.0, waits_for_room=waits).waits_for_room is waits
 
 
 def test_timings_are_milliseconds_in_the_form_of_server_timing() -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve_server.api.vectors import VectorEncoding, normalize
 from vecserve_server.engine.errors import InvalidInputError
+from vecserve_server.engine.norms import euclidean_norms
 from vecserve_server.models.manifest import Manifest
 
 VECTORS = np.array([[3, 4, 12], [0, 0, 0], [-1, 0.5, 2]], np.float32)
@@ -23,7 +24,7 @@ def encode(manifest_of: Callable[..., Manifest]) -> Callable[..., NDArray[Any]]:
         manifest = manifest_of(supported_dimensionalities=(2, 3))
         encoding = VectorEncoding.of(pb.VectorOptions(**options), manifest)
         dtype = "<f2" if encoding.element_type == pb.ELEMENT_TYPE_FLOAT16 else "<f4"
-        return np.array([np.frombuffer(packed, dtype) for packed in encoding.encode(vectors)])
+        return np.array([np.frombuffer(packed, dtype) for packed in encoding.encode(vectors, euclidean_norms(vectors))])
 
     return encode
 
@@ -81,6 +82,14 @@ def test_vectors_are_cut_first_and_normalized_then(encode: Callable[..., NDArray
     np.testing.assert_allclose(packed[0], [0.6, 0.8], rtol=1e-6)
 
 
+def test_whole_vectors_are_divided_by_the_norms_that_come_with_them(manifest_of: Callable[..., Manifest]) -> None:
+    encoding = VectorEncoding.of(pb.VectorOptions(normalization=pb.NORMALIZATION_L2), manifest_of())
+
+    (packed,) = encoding.encode(VECTORS[:1], np.array([2.0]))
+
+    assert np.frombuffer(packed, "<f4").tolist() == [1.5, 2, 6]
+
+
 def test_the_vector_of_zeros_stays_as_it_is(encode: Callable[..., NDArray[Any]]) -> None:
     assert encode(VECTORS, normalization=pb.NORMALIZATION_L2)[1].tolist() == [0, 0, 0]
 
@@ -92,7 +101,7 @@ elements = st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subn
 def test_any_other_vector_gets_unit_length_and_keeps_its_direction(row: list[float]) -> None:
     vector = np.array([row], np.float32)
 
-    unit = normalize(vector)
+    unit = normalize(vector, euclidean_norms(vector))
 
     assert unit.dtype == np.float32
     exact = vector.astype(np.float64)

@@ -2,22 +2,26 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import pytest_asyncio
 
-from vecserve_server.engine.call import Call
+from vecserve_server.engine.call import Call, WorkItem
 from vecserve_server.engine.catalog import Catalog
-from vecserve_server.engine.engine import Engine, EngineSettings
+from vecserve_server.engine.engine import Embeddings, Engine, EngineSettings
 from vecserve_server.engine.errors import EngineError
-from vecserve_server.engine.scheduler import WorkItem
+from vecserve_server.engine.priority import Priority
+from vecserve_server.engine.scheduler import Lane, Scheduler
+from vecserve_server.engine.terms import Terms
+from vecserve_server.models.inputs import TextInputs
 from vecserve_server.models.model import ImageModel
 
 # With importmode=importlib, pytest leaves the tests' own folder off the path.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from controlled import PATIENCE, Clock, GatedModel
+from controlled import PATIENCE, Begin, Clock, GatedModel, Recorder
 
 
 @pytest.fixture
@@ -27,8 +31,18 @@ def make_items() -> Callable[..., list[WorkItem]]:
     def ignore(error: EngineError | None) -> None: ...
 
     def make(*sizes: int, deadline: float = float("inf"), on_end: Callable[..., None] = ignore) -> list[WorkItem]:
-        call = Call(np.zeros((len(sizes), 1), np.float32), deadline, on_end)
+        call = Call(np.zeros((len(sizes), 1), np.float32), np.zeros(len(sizes)), on_end, deadline)
         return [WorkItem(call, index, np.full(size, index), size) for index, size in enumerate(sizes)]
+
+    return make
+
+
+@pytest.fixture
+def make_scheduler() -> Callable[..., Scheduler]:
+    """Makes a scheduler of lanes, given by model; they are the same at both priorities."""
+
+    def make(**lanes: Lane) -> Scheduler:
+        return Scheduler({(model, priority): lane for model, lane in lanes.items() for priority in Priority})
 
     return make
 
@@ -46,14 +60,19 @@ def model(text_artifact: Path) -> Iterator[GatedModel]:
     model.preparing.open()
 
 
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
 @pytest_asyncio.fixture
-async def engine(model: GatedModel, image_model: ImageModel, clock: Clock) -> AsyncIterator[Engine]:
-    """One instance, one preprocessing thread, a clock that stands still."""
+async def engine(model: GatedModel, image_model: ImageModel, clock: Clock, recorder: Recorder) -> AsyncIterator[Engine]:
+    """One instance of each priority, one preprocessing thread, a clock that stands still."""
     settings = EngineSettings(
         instances=1, preprocessing_threads=1, batch_tokens=256, batch_images=4, max_queue_seconds=10.0
     )
-    engine = Engine(Catalog([model, image_model]), settings, clock)
-    model.batches.clear()
+    engine = Engine(Catalog([model, image_model]), settings, clock, recorder)
+    model.batches.clear()  # of the warm-up
     engine.start()
     loop = asyncio.get_running_loop()
     hanging = loop.call_later(PATIENCE, lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
@@ -62,3 +81,16 @@ async def engine(model: GatedModel, image_model: ImageModel, clock: Clock) -> As
     model.running.open()
     model.preparing.open()
     await engine.stop()
+
+
+@pytest.fixture
+def begin(engine: Engine, model: GatedModel) -> Begin:
+    """Sends a call, and lets it get as far as it can."""
+
+    async def begin(*texts: str, **terms: Any) -> asyncio.Task[Embeddings]:
+        call = asyncio.create_task(engine.embed_texts(model, TextInputs(texts), Terms(**terms)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return call
+
+    return begin

@@ -1,14 +1,18 @@
-"""A real model and a clock, both of which wait while a test arranges what happens meanwhile."""
+"""What tests of the engine hold in their hands: its clock, a model that waits, and what it tells."""
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vecserve_server.engine.engine import Embeddings
+from vecserve_server.engine.observer import Drop, Refusal
+from vecserve_server.engine.scheduler import Batch
 from vecserve_server.models.inputs import InputLimits, PreparedItem, TextInputs
 from vecserve_server.models.manifest import GRAPH_FILE, Manifest, TextInput
 from vecserve_server.models.model import TextModel
@@ -16,6 +20,10 @@ from vecserve_server.models.session import Graph, SessionOptions
 
 # A test that would hang fails after this.
 PATIENCE = 20.0
+
+
+Begin = Callable[..., Awaitable[asyncio.Task[Embeddings]]]
+"""Sends a call of texts, on terms given by keyword."""
 
 
 class Clock:
@@ -53,7 +61,7 @@ class Gate:
 
 
 class GatedModel(TextModel):
-    """The tiny text model, with a gate before each batch and each preprocessing, and a record of what ran."""
+    """The tiny text model, with a gate before each batch and each preprocessing on a thread, and a record of both."""
 
     def __init__(self, artifact: Path) -> None:
         manifest = Manifest.read(artifact)
@@ -63,12 +71,42 @@ class GatedModel(TextModel):
         self.running = Gate()
         self.preparing = Gate()
         self.batches: list[list[list[int]]] = []
+        self.prepared: list[int] = []
+        """How many texts were preprocessed at once."""
 
     def prepare(self, inputs: TextInputs) -> list[PreparedItem]:
-        self.preparing.pass_through()
+        self.prepared.append(len(inputs))
+        if threading.current_thread() is not threading.main_thread():
+            self.preparing.pass_through()
         return super().prepare(inputs)
 
     def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         self.batches.append([payload.tolist() for payload in payloads])
         self.running.pass_through()
         return super().run(payloads)
+
+
+class Recorder:
+    """An observer that counts what it is told."""
+
+    def __init__(self) -> None:
+        self.refusals: Counter[Refusal] = Counter()
+        self.drops: Counter[Drop] = Counter()
+        self.computed = 0
+        self.failed = 0
+        self.late = 0
+        self.batches: list[Batch] = []
+
+    def refused(self, model: str, reason: Refusal) -> None:
+        self.refusals[reason] += 1
+
+    def dropped(self, model: str, reason: Drop, count: int) -> None:
+        self.drops[reason] += count
+
+    def ran(self, batch: Batch, seconds: float, late: int, *, failed: bool) -> None:
+        self.batches.append(batch)
+        self.late += late
+        if failed:
+            self.failed += len(batch.items)
+        else:
+            self.computed += len(batch.items)

@@ -1,20 +1,21 @@
 import asyncio
 import io
-from math import inf
 
 import numpy as np
 import pytest
-from controlled import Clock, GatedModel
+from controlled import Begin, Clock, GatedModel
 from numpy.typing import NDArray
 from PIL import Image
 
 from vecserve_server.engine.engine import Embeddings, Engine
-from vecserve_server.engine.errors import ExpiredError, InferenceFailedError, InvalidInputError, OverloadedError
+from vecserve_server.engine.errors import ExpiredError, InferenceFailedError, InvalidInputError
+from vecserve_server.engine.priority import Priority
+from vecserve_server.engine.terms import Terms
 from vecserve_server.models.inputs import ImageInputs, InvalidItemsError, TextInputs
 from vecserve_server.models.model import ImageModel, TextModel
 
 LONG = " ".join(["cat"] * 62)
-"""Fills the model's 64 tokens; too long to be padded together with a word."""
+"""Fills the model's 64 tokens."""
 
 
 def alone(model: TextModel, text: str) -> NDArray[np.float32]:
@@ -23,20 +24,27 @@ def alone(model: TextModel, text: str) -> NDArray[np.float32]:
     return TextModel.run(model, [item.payload])[0]
 
 
-async def begin(engine: Engine, model: TextModel, *texts: str, deadline: float = inf) -> asyncio.Task[Embeddings]:
-    """Sends a call, and lets it get as far as the queue."""
-    call = asyncio.create_task(engine.embed_texts(model, TextInputs(texts), deadline))
-    await asyncio.sleep(0)
-    return call
-
-
 async def test_vectors_come_in_the_order_of_the_texts(engine: Engine, model: GatedModel) -> None:
     texts = ["the cat sat", "hello", LONG, "猫 кот", "mat"]
 
-    result = await engine.embed_texts(model, TextInputs(texts))
+    result = await engine.embed_texts(model, TextInputs(texts), Terms())
 
-    np.testing.assert_allclose(result.vectors, [alone(model, text) for text in texts], atol=1e-6)
+    np.testing.assert_allclose(result.vectors, [alone(model, text) for text in texts], rtol=1e-5)
     assert [item.token_count for item in result.items] == [5, 3, 64, 4, 3]
+
+
+async def test_every_vector_comes_with_its_norm(engine: Engine, model: GatedModel) -> None:
+    result = await engine.embed_texts(model, TextInputs(["the cat sat", "hello", LONG]), Terms())
+
+    np.testing.assert_allclose(result.norms, np.linalg.norm(result.vectors, axis=1))
+
+
+async def test_bulk_calls_are_embedded_by_the_same_way(engine: Engine, model: GatedModel) -> None:
+    texts = ["the cat sat", "hello", LONG]
+
+    result = await engine.embed_texts(model, TextInputs(texts), Terms(priority=Priority.BULK))
+
+    np.testing.assert_allclose(result.vectors, [alone(model, text) for text in texts], rtol=1e-5)
 
 
 async def test_images_are_embedded_by_the_same_way(engine: Engine, image_model: ImageModel) -> None:
@@ -47,31 +55,34 @@ async def test_images_are_embedded_by_the_same_way(engine: Engine, image_model: 
         Image.new("RGB", (20, 30), colour).save(file, "PNG")
         contents.append(file.getvalue())
 
-    result = await engine.embed_images(image_model, ImageInputs(contents))
+    result = await engine.embed_images(image_model, ImageInputs(contents), Terms())
 
     np.testing.assert_allclose(result.vectors, colours, atol=1e-4)
 
 
-async def test_concurrent_calls_share_a_batch_and_get_their_own_vectors(engine: Engine, model: GatedModel) -> None:
+async def test_concurrent_calls_share_a_batch_and_get_their_own_vectors(
+    engine: Engine, begin: Begin, model: GatedModel
+) -> None:
     model.running.close()
-    first = await begin(engine, model, "world")
+    first = await begin("world")
     await model.running.reached()
     texts = ["cat", "mat", "the cat", "hello world", "猫", "кот"]
-    calls = [await begin(engine, model, text) for text in texts]
+    calls = [await begin(text) for text in texts]
 
     model.running.open()
     results = await asyncio.gather(first, *calls)
 
     assert [len(batch) for batch in model.batches] == [1, len(texts)]
     for text, result in zip(["world", *texts], results, strict=True):
-        np.testing.assert_allclose(result.vectors, [alone(model, text)], atol=1e-6)
+        np.testing.assert_allclose(result.vectors, [alone(model, text)], rtol=1e-5)
 
 
-async def test_a_run_that_fails_fails_its_calls_and_no_other(engine: Engine, model: GatedModel) -> None:
+async def test_a_run_that_fails_fails_its_calls_and_no_other(engine: Engine, begin: Begin, model: GatedModel) -> None:
     model.running.close()
-    before = await begin(engine, model, "world")
+    before = await begin("world")
     await model.running.reached()
-    crash, neighbour, apart = [await begin(engine, model, text) for text in ("crash", "mat", LONG)]
+    crash, neighbour = [await begin(text) for text in ("crash", "mat")]
+    apart = await begin("mat", priority=Priority.BULK)
 
     model.running.open()
     outcomes = await asyncio.gather(before, crash, neighbour, apart, return_exceptions=True)
@@ -79,29 +90,31 @@ async def test_a_run_that_fails_fails_its_calls_and_no_other(engine: Engine, mod
     assert [type(outcome) for outcome in outcomes] == [
         Embeddings, InferenceFailedError, InferenceFailedError, Embeddings
     ]  # fmt: skip
-    assert (await engine.embed_texts(model, TextInputs(["mat"]))).vectors.shape == (1, 8)
+    assert (await engine.embed_texts(model, TextInputs(["mat"]), Terms())).vectors.shape == (1, 8)
 
 
-async def test_a_vector_that_is_not_a_number_fails_its_call_alone(engine: Engine, model: GatedModel) -> None:
+async def test_a_vector_that_is_not_a_number_fails_its_call_alone(
+    engine: Engine, begin: Begin, model: GatedModel
+) -> None:
     model.running.close()
-    before = await begin(engine, model, "world")
+    before = await begin("world")
     await model.running.reached()
-    broken, neighbour = [await begin(engine, model, text) for text in ("nan", "mat")]
+    broken, neighbour = [await begin(text) for text in ("nan", "mat")]
 
     model.running.open()
 
     with pytest.raises(InferenceFailedError):
         await broken
-    np.testing.assert_allclose((await neighbour).vectors, [alone(model, "mat")], atol=1e-6)
+    np.testing.assert_allclose((await neighbour).vectors, [alone(model, "mat")], rtol=1e-5)
     assert len(model.batches) == 2
     await before
 
 
-async def test_texts_of_a_cancelled_call_are_not_computed(engine: Engine, model: GatedModel) -> None:
+async def test_texts_of_a_cancelled_call_are_not_computed(engine: Engine, begin: Begin, model: GatedModel) -> None:
     model.running.close()
-    before = await begin(engine, model, "world")
+    before = await begin("world")
     await model.running.reached()
-    cancelled, live = [await begin(engine, model, text) for text in ("hello", "mat")]
+    cancelled, live = [await begin(text) for text in ("hello", "mat")]
 
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -113,10 +126,10 @@ async def test_texts_of_a_cancelled_call_are_not_computed(engine: Engine, model:
 
 
 async def test_a_call_cancelled_while_it_runs_leaves_the_engine_idle_and_well(
-    engine: Engine, model: GatedModel
+    engine: Engine, begin: Begin, model: GatedModel
 ) -> None:
     model.running.close()
-    cancelled = await begin(engine, model, "world")
+    cancelled = await begin("world")
     await model.running.reached()
 
     cancelled.cancel()
@@ -125,7 +138,7 @@ async def test_a_call_cancelled_while_it_runs_leaves_the_engine_idle_and_well(
     await engine.idle()
     model.running.open()
 
-    assert (await engine.embed_texts(model, TextInputs(["mat"]))).vectors.shape == (1, 8)
+    assert (await engine.embed_texts(model, TextInputs(["mat"]), Terms())).vectors.shape == (1, 8)
 
 
 @pytest.mark.parametrize("deadline", [99.0, 100.0])
@@ -133,18 +146,18 @@ async def test_a_deadline_that_has_passed_expires_uncomputed(
     engine: Engine, model: GatedModel, deadline: float
 ) -> None:
     with pytest.raises(ExpiredError):
-        await engine.embed_texts(model, TextInputs(["cat"]), deadline)
+        await engine.embed_texts(model, TextInputs(["cat"]), Terms(deadline))
 
     assert model.batches == []
 
 
 async def test_a_deadline_that_passes_in_the_queue_expires_uncomputed(
-    engine: Engine, model: GatedModel, clock: Clock
+    engine: Engine, begin: Begin, model: GatedModel, clock: Clock
 ) -> None:
     model.running.close()
-    before = await begin(engine, model, "world")
+    before = await begin("world")
     await model.running.reached()
-    late = await begin(engine, model, "cat", deadline=clock() + 1)
+    late = await begin("cat", deadline=clock() + 1)
 
     clock.now += 1
     model.running.open()
@@ -155,22 +168,9 @@ async def test_a_deadline_that_passes_in_the_queue_expires_uncomputed(
     assert len(model.batches) == 1
 
 
-async def test_a_busy_engine_refuses_what_cannot_be_done_in_time(
-    engine: Engine, model: GatedModel, clock: Clock
-) -> None:
-    model.running.close()
-    before = await begin(engine, model, "world")
-
-    with pytest.raises(OverloadedError):
-        await engine.embed_texts(model, TextInputs(["cat"]), clock() - 1)
-
-    model.running.open()
-    await before
-
-
 async def test_refused_inputs_leave_the_engine_idle(engine: Engine, model: GatedModel) -> None:
     with pytest.raises(InvalidItemsError):
-        await engine.embed_texts(model, TextInputs(["cat", ""]))
+        await engine.embed_texts(model, TextInputs(["cat", ""]), Terms())
 
     await engine.idle()
 
@@ -180,14 +180,14 @@ async def test_no_inputs_are_refused_rather_than_waited_for(
 ) -> None:
     async with asyncio.timeout(5):
         with pytest.raises(InvalidInputError):
-            await engine.embed_texts(model, TextInputs([]))
+            await engine.embed_texts(model, TextInputs([]), Terms())
         with pytest.raises(InvalidInputError):
-            await engine.embed_images(image_model, ImageInputs([]))
+            await engine.embed_images(image_model, ImageInputs([]), Terms())
 
 
-async def test_timings_are_of_the_engines_clock(engine: Engine, model: GatedModel, clock: Clock) -> None:
+async def test_timings_are_of_the_engines_clock(engine: Engine, begin: Begin, model: GatedModel, clock: Clock) -> None:
     model.running.close()
-    call = await begin(engine, model, "world")
+    call = await begin("world")
     await model.running.reached()
     clock.now += 2
     model.running.open()

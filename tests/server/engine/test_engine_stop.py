@@ -2,28 +2,26 @@ import asyncio
 import threading
 
 import pytest
-from controlled import PATIENCE, GatedModel
+from controlled import PATIENCE, Begin, GatedModel, Recorder
 
-from vecserve_server.engine.engine import Embeddings, Engine
+from vecserve_server.engine.call import WorkItem
+from vecserve_server.engine.engine import Engine
 from vecserve_server.engine.errors import NotReadyError
-from vecserve_server.engine.scheduler import Scheduler, WorkItem
+from vecserve_server.engine.observer import Drop
+from vecserve_server.engine.scheduler import Scheduler
+from vecserve_server.engine.terms import Terms
 from vecserve_server.models.inputs import TextInputs
-from vecserve_server.models.model import TextModel
-
-
-async def begin(engine: Engine, model: TextModel, *texts: str) -> asyncio.Task[Embeddings]:
-    call = asyncio.create_task(engine.embed_texts(model, TextInputs(texts)))
-    await asyncio.sleep(0)
-    return call
 
 
 async def test_an_engine_is_idle_until_a_call_comes(engine: Engine) -> None:
     await engine.idle()
 
 
-async def test_an_engine_is_idle_again_when_its_last_call_has_ended(engine: Engine, model: GatedModel) -> None:
+async def test_an_engine_is_idle_again_when_its_last_call_has_ended(
+    engine: Engine, begin: Begin, model: GatedModel
+) -> None:
     model.running.close()
-    first, second = await begin(engine, model, "cat"), await begin(engine, model, "mat")
+    first, second = await begin("cat"), await begin("mat")
     idle = asyncio.create_task(engine.idle())
 
     second.cancel()
@@ -42,7 +40,7 @@ def emptied(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     emptied = threading.Event()
     take_all = Scheduler.take_all
 
-    def telling(scheduler: Scheduler) -> list[WorkItem]:
+    def telling(scheduler: Scheduler) -> dict[str, list[WorkItem]]:
         left = take_all(scheduler)
         emptied.set()
         return left
@@ -52,12 +50,12 @@ def emptied(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 async def test_stopping_finishes_what_runs_and_fails_what_waits(
-    engine: Engine, model: GatedModel, emptied: threading.Event
+    engine: Engine, begin: Begin, model: GatedModel, recorder: Recorder, emptied: threading.Event
 ) -> None:
     model.running.close()
-    runs = await begin(engine, model, "cat")
+    runs = await begin("cat")
     await model.running.reached()
-    waits = await begin(engine, model, "mat")
+    waits = await begin("mat")
 
     stopping = asyncio.create_task(engine.stop())
     assert await asyncio.to_thread(emptied.wait, PATIENCE)
@@ -68,6 +66,7 @@ async def test_stopping_finishes_what_runs_and_fails_what_waits(
     with pytest.raises(NotReadyError):
         await waits
     assert len(model.batches) == 1
+    assert +recorder.drops == {Drop.STOPPED: 1}
     await engine.idle()
 
 
@@ -76,14 +75,14 @@ async def test_a_stopped_engine_refuses_calls_as_not_ready(engine: Engine, model
     await engine.stop()
 
     with pytest.raises(NotReadyError):
-        await engine.embed_texts(model, TextInputs(texts))
+        await engine.embed_texts(model, TextInputs(texts), Terms())
     await engine.idle()
 
 
-async def test_calls_still_in_preprocessing_fail_as_not_ready(engine: Engine, model: GatedModel) -> None:
+async def test_calls_still_in_preprocessing_fail_as_not_ready(engine: Engine, begin: Begin, model: GatedModel) -> None:
     model.preparing.close()
-    on_the_thread = await begin(engine, model, "cat", "mat")
-    behind_it = await begin(engine, model, "cat", "mat")
+    on_the_thread = await begin("cat", "mat")
+    behind_it = await begin("cat", "mat")
     await model.preparing.reached()
 
     await engine.stop()

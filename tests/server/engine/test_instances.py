@@ -8,37 +8,54 @@ import pytest
 from controlled import PATIENCE, Clock
 from numpy.typing import NDArray
 
+from vecserve_server.engine.batching import BatchPolicy
+from vecserve_server.engine.call import WorkItem
+from vecserve_server.engine.cost import CostModel
 from vecserve_server.engine.errors import NotReadyError
 from vecserve_server.engine.instances import Instances, Outcome
-from vecserve_server.engine.scheduler import BatchLimits, Scheduler, WorkItem
+from vecserve_server.engine.priority import Priority
+from vecserve_server.engine.scheduler import Lane, Scheduler
+
+BULK, INTERACTIVE = Priority.BULK, Priority.INTERACTIVE
 
 MakeItems = Callable[..., list[WorkItem]]
 
 
 class Doubling:
-    """A graph whose vector is twice the payload's sum. Its runs wait for each other while `together` is set."""
+    """A graph whose vector is twice the payload's sum. Its runs wait until they are let go, if they are `held`."""
 
     def __init__(self) -> None:
-        self.together: threading.Barrier | None = None
+        self.held = False
         self.begun = threading.Semaphore(0)
+        self.threads: list[str] = []
+        self._let_go = threading.Semaphore(0)
 
     def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        self.threads.append(threading.current_thread().name)
         self.begun.release()
-        if self.together:
-            self.together.wait(PATIENCE)
+        if self.held:
+            assert self._let_go.acquire(timeout=PATIENCE)
         if any(len(payload) == 13 for payload in payloads):
             raise ValueError("thirteen")
         return np.array([[2 * payload.sum()] for payload in payloads], np.float32)
+
+    def wait_for_runs(self, count: int) -> None:
+        for _ in range(count):
+            assert self.begun.acquire(timeout=PATIENCE)
+
+    def let_go(self, count: int) -> None:
+        self._let_go.release(count)
 
 
 class TellingScheduler(Scheduler):
     """Tells when it was emptied."""
 
     def __init__(self) -> None:
-        super().__init__({"text": BatchLimits(100)})
+        lane = Lane(BatchPolicy(100, fixed=4.0), CostModel(fixed=1.0, per_unit=0.1))
+        super().__init__({("text", priority): lane for priority in Priority})
         self.emptied = threading.Event()
 
-    def take_all(self) -> list[WorkItem]:
+    def take_all(self) -> dict[str, list[WorkItem]]:
         left = super().take_all()
         self.emptied.set()
         return left
@@ -50,27 +67,41 @@ class Running:
     def __init__(self, count: int, clock: Clock) -> None:
         self.graph = Doubling()
         self.outcomes: queue.Queue[Outcome] = queue.Queue()
-        self.expired: queue.Queue[list[WorkItem]] = queue.Queue()
+        self.dropped: queue.Queue[tuple[str, list[WorkItem]]] = queue.Queue()
         self.scheduler = TellingScheduler()
+        self.troubles: list[Exception] = []
+        """What to raise when told of outcomes."""
         self.instances = Instances(
-            self.scheduler, {"text": self.graph}, count, self.outcomes.put, self.expired.put, clock
+            self.scheduler,
+            {"text": self.graph},
+            count,
+            on_outcome=self._store,
+            on_dropped=lambda model, items: self.dropped.put((model, items)),
+            clock=clock,
         )
         self.instances.start()
 
     def outcome(self) -> Outcome:
         return self.outcomes.get(timeout=PATIENCE)
 
+    def _store(self, outcome: Outcome) -> None:
+        self.outcomes.put(outcome)
+        if self.troubles:
+            raise self.troubles.pop()
+
 
 @pytest.fixture
 def running(clock: Clock) -> Iterator[Running]:
+    """Two instances."""
     running = Running(2, clock)
     yield running
+    running.graph.let_go(100)
     running.instances.stop()
 
 
 def test_a_batch_is_run_and_told_with_its_vectors(running: Running, make_items: MakeItems, clock: Clock) -> None:
     items = make_items(10, 10)
-    running.instances.submit("text", items)
+    running.instances.submit("text", INTERACTIVE, items)
 
     outcome = running.outcome()
 
@@ -81,18 +112,43 @@ def test_a_batch_is_run_and_told_with_its_vectors(running: Running, make_items: 
     assert (outcome.started, outcome.ended) == (clock.now, clock.now)
 
 
-def test_batches_run_on_as_many_threads_as_there_are_instances(running: Running, make_items: MakeItems) -> None:
-    running.graph.together = threading.Barrier(2)
+@pytest.mark.parametrize("priority", Priority)
+def test_every_priority_has_a_thread_for_each_instance(
+    running: Running, make_items: MakeItems, priority: Priority
+) -> None:
+    running.graph.held = True
 
-    running.instances.submit("text", make_items(100, 100))
+    running.instances.submit("text", priority, make_items(*[100] * 2))
 
-    assert [running.outcome().error for _ in range(2)] == [None, None]
+    running.graph.wait_for_runs(2)
+    assert sorted(running.graph.threads) == [f"{priority.value}-0", f"{priority.value}-1"]
+
+
+def test_an_interactive_batch_starts_while_bulk_batches_occupy_every_instance(
+    running: Running, make_items: MakeItems
+) -> None:
+    running.graph.held = True
+    running.instances.submit("text", BULK, make_items(*[100] * 3))
+    running.graph.wait_for_runs(2)
+
+    running.instances.submit("text", INTERACTIVE, make_items(10))
+
+    running.graph.wait_for_runs(1)
+    assert running.graph.threads[-1].startswith("interactive")
+
+
+def test_bulk_work_never_takes_the_threads_of_interactive_work(running: Running, make_items: MakeItems) -> None:
+    running.instances.submit("text", BULK, make_items(*[100] * 8))
+
+    for _ in range(8):
+        assert running.outcome().batch.priority is BULK
+    assert set(running.graph.threads) <= {"bulk-0", "bulk-1"}
 
 
 def test_a_failing_run_is_told_and_the_instances_go_on(running: Running, make_items: MakeItems) -> None:
     errors: list[str] = []
     for size in (13, 13, 13, 10):
-        running.instances.submit("text", make_items(size))
+        running.instances.submit("text", INTERACTIVE, make_items(size))
         outcome = running.outcome()
         assert (outcome.vectors is None) == (outcome.error is not None)
         errors.append(str(outcome.error))
@@ -100,31 +156,58 @@ def test_a_failing_run_is_told_and_the_instances_go_on(running: Running, make_it
     assert errors == ["thirteen", "thirteen", "thirteen", "None"]
 
 
-def test_expired_items_are_told_although_nothing_runs(running: Running, make_items: MakeItems, clock: Clock) -> None:
+def test_whoever_is_told_may_raise_and_the_instances_go_on(
+    running: Running, make_items: MakeItems, caplog: pytest.LogCaptureFixture
+) -> None:
+    running.troubles += [RuntimeError("no memory")] * 3
+    for _ in range(4):
+        running.instances.submit("text", INTERACTIVE, make_items(10))
+        running.outcome()
+    running.instances.stop()
+
+    assert caplog.text.count("no memory") == 3
+    assert "a batch of model text was run, and its outcome lost" in caplog.text
+
+
+def test_dropped_items_are_told_although_nothing_runs(running: Running, make_items: MakeItems, clock: Clock) -> None:
     items = make_items(10, 10, deadline=clock.now)
 
-    running.instances.submit("text", items)
+    running.instances.submit("text", INTERACTIVE, items)
 
-    assert running.expired.get(timeout=PATIENCE) == items
+    assert running.dropped.get(timeout=PATIENCE) == ("text", items)
     assert running.outcomes.empty()
 
 
+def test_withdrawn_items_are_counted_and_not_run(running: Running, make_items: MakeItems) -> None:
+    running.graph.held = True
+    runs, waits, stays = make_items(100, 100), make_items(100, 100), make_items(100)
+    for items in (runs, waits, stays):
+        running.instances.submit("text", INTERACTIVE, items)
+    running.graph.wait_for_runs(2)
+
+    assert running.instances.withdraw("text", INTERACTIVE, [*runs, *waits]) == 2
+    assert running.instances.withdraw("text", INTERACTIVE, waits) == 0
+
+    running.graph.let_go(3)
+    computed = [item for _ in range(3) for item in running.outcome().batch.items]
+    assert set(computed) == {*runs, *stays}
+
+
 def test_stopping_lets_batches_end_and_returns_what_was_queued(running: Running, make_items: MakeItems) -> None:
-    running.graph.together = threading.Barrier(3)
+    running.graph.held = True
     items = make_items(100, 100, 100, 100)
-    running.instances.submit("text", items)
-    for _ in range(2):
-        assert running.graph.begun.acquire(timeout=PATIENCE)
-    left: queue.Queue[list[WorkItem]] = queue.Queue()
+    running.instances.submit("text", INTERACTIVE, items)
+    running.graph.wait_for_runs(2)
+    left: queue.Queue[dict[str, list[WorkItem]]] = queue.Queue()
     stopping = threading.Thread(target=lambda: left.put(running.instances.stop()))
     stopping.start()
     assert running.scheduler.emptied.wait(PATIENCE)
     assert left.empty()
 
-    running.graph.together.wait(PATIENCE)
+    running.graph.let_go(2)
     stopping.join(PATIENCE)
 
-    assert left.get(timeout=PATIENCE) == items[2:]
+    assert left.get(timeout=PATIENCE) == {"text": items[2:]}
     assert sorted(running.outcome().batch.items[0].index for _ in range(2)) == [0, 1]
     assert running.outcomes.empty()
 
@@ -133,4 +216,4 @@ def test_stopped_instances_refuse_work(running: Running, make_items: MakeItems) 
     running.instances.stop()
 
     with pytest.raises(NotReadyError):
-        running.instances.submit("text", make_items(1))
+        running.instances.submit("text", INTERACTIVE, make_items(1))

@@ -2,174 +2,248 @@
 
 import heapq
 import itertools
-from collections import Counter
+import math
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from vecserve_server.engine.call import Call
-from vecserve_server.engine.errors import EngineError, ExpiredError, InferenceFailedError, NotReadyError
-from vecserve_server.engine.scheduler import Batch, BatchLimits, Scheduler, WorkItem
+from vecserve_server.engine.batching import BatchPolicy
+from vecserve_server.engine.call import Call, WorkItem
+from vecserve_server.engine.cost import CostModel
+from vecserve_server.engine.errors import EngineError, InferenceFailedError
+from vecserve_server.engine.priority import Priority
+from vecserve_server.engine.scheduler import Batch, Lane, Scheduler
 
-LIMITS = {"text": BatchLimits(64, padding=8), "image": BatchLimits(4)}
-LARGEST = {"text": 100, "image": 1}
-FIXED_SECONDS, UNIT_SECONDS = 1.0, 0.05
-LONGEST_BATCH = FIXED_SECONDS + UNIT_SECONDS * max(LARGEST["text"], LIMITS["text"].padded_size)
+# A model as most are, one without a fixed cost, and one with nothing else; each with its largest batch.
+MODELS = {"text": (CostModel(0.4, 0.05), 64), "image": (CostModel(0.0, 1.0), 4), "flat": (CostModel(1.0, 0.0), 32)}
+LARGEST_ITEM = {"text": 80, "image": 1, "flat": 24}
+TICK = 0.5
+NOTHING: NDArray[Any] = np.empty(0)
+
+Key = tuple[str, Priority]
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A call that comes, and when it wants to be answered or goes away."""
+    """A call that comes `gap` ticks after the one before, and what its caller wants."""
 
-    gap: float
+    gap: int
     model: str
+    priority: Priority
     sizes: list[int]
-    patience: float
-    cancelled_after: float | None
+    patience: int | None
+    """Ticks to its deadline."""
+    cancelled_after: int | None
 
 
-@dataclass
+@dataclass(frozen=True)
+class World:
+    """Everything else that chance decides."""
+
+    instances: int
+    weights: tuple[float, ...]
+    runs: list[tuple[float, bool]]
+    """How much slower than predicted each run is, and whether it fails."""
+    stop_at: int | None
+
+
 class Simulation:
     """Instances on a simulated clock, and an account of what became of every item."""
 
-    instances: int
-    failures: list[bool]
-    now: float = 0.0
-    scheduler: Scheduler = field(default_factory=lambda: Scheduler(LIMITS))
-    stopped: bool = False
-    idle: int = 0
-    batches: int = 0
-    calls: list[Call] = field(default_factory=list[Call])
-    endings: list[list[EngineError | None]] = field(default_factory=list[list[EngineError | None]])
-    waiting: dict[WorkItem, tuple[int, int]] = field(default_factory=dict[WorkItem, tuple[int, int]])
-    """What is queued, with the items then ahead of it and the batches begun before it came."""
-    fates: Counter[tuple[WorkItem, str]] = field(default_factory=Counter[tuple[WorkItem, str]])
-    planned: int = 0
-    events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list[Any])
+    def __init__(self, world: World) -> None:
+        self.now = 0.0
+        self.lanes = {
+            (model, priority): Lane(BatchPolicy.of(cost, largest), CostModel(cost.fixed, cost.per_unit), weight)
+            for (model, (cost, largest)), weight in zip(MODELS.items(), world.weights, strict=True)
+            for priority in Priority
+        }
+        self.scheduler = Scheduler(self.lanes)
+        self.idle = dict.fromkeys(Priority, world.instances)
+        self.stopped = False
+        self.waiting: dict[Key, dict[WorkItem, None]] = {key: {} for key in self.lanes}
+        """What is queued, in the order it came."""
+        self.queued = dict.fromkeys(self.lanes, 0)
+        """The same in units."""
+        self.fates: dict[WorkItem, str] = {}
+        self.granted: dict[Key, defaultdict[str, float]] = {key: defaultdict(float) for key in self.lanes}
+        """Of each model, what others were given since it began to wait or was given something itself."""
+        self.last = dict.fromkeys(self.lanes, 0.0)
+        """Seconds of each model's last batch."""
+        self._runs = itertools.cycle(world.runs)
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._planned = itertools.count()
 
-    def at(self, time: float, event: Callable[[], None]) -> None:
-        self.planned += 1
-        heapq.heappush(self.events, (time, self.planned, event))
+    def after(self, seconds: float, event: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (self.now + seconds, next(self._planned), event))
 
     def run(self) -> None:
-        self.idle = self.instances
-        while self.events:
-            self.now, _, event = heapq.heappop(self.events)
+        while self._events:
+            self.now, _, event = heapq.heappop(self._events)
             event()
-            while self.idle and not self.stopped and (batch := self._take()):
-                self._begin(batch)
+            for priority in Priority:
+                while self.idle[priority] and not self.stopped and (batch := self._take(priority)):
+                    self._begin(batch)
 
     def arrive(self, arrival: Arrival) -> None:
         if self.stopped:
             return
-        ends: list[EngineError | None] = []
-        vectors = np.full((len(arrival.sizes), 1), -1, np.float32)
-        call = Call(vectors, self.now + arrival.patience, ends.append)
-        items = [WorkItem(call, i, np.array([i]), size) for i, size in enumerate(arrival.sizes)]
-        self.calls.append(call)
-        self.endings.append(ends)
-        # At a tie of arrivals, items of the other model may go first.
-        for ahead, item in enumerate(items, start=len(self._live())):
-            self.waiting[item] = ahead, self.batches
-        for item, (ahead, begun) in self.waiting.items():
-            if item.call is not call and item.arrival == self.now:
-                self.waiting[item] = ahead + len(items), begun
-        self.scheduler.add(arrival.model, items, self.now)
+        key = arrival.model, arrival.priority
+        deadline = math.inf if arrival.patience is None else self.now + arrival.patience * TICK
+        items: list[WorkItem] = []
+
+        def leave(error: EngineError | None) -> None:
+            """The caller has gone, and says so a moment later."""
+            self.after(0.0, lambda: self._withdraw(key, items))
+
+        def cancel() -> None:
+            call.abandon()
+            leave(None)
+
+        call = Call(NOTHING, NOTHING, leave, deadline)
+        items += [WorkItem(call, index, NOTHING, size) for index, size in enumerate(arrival.sizes)]
+        if not self.waiting[key]:
+            self.granted[key].clear()
+        self.waiting[key] |= dict.fromkeys(items)
+        self.queued[key] += sum(arrival.sizes)
+        self.scheduler.add(*key, items, self.now)
         if arrival.cancelled_after is not None:
-            self.at(self.now + arrival.cancelled_after, call.abandon)
+            self.after(arrival.cancelled_after * TICK, cancel)
 
     def stop(self) -> None:
         self.stopped = True
-        for item in self.scheduler.take_all():
-            self.fates[item, "left"] += 1
-            del self.waiting[item]
-            item.call.fail(NotReadyError("stopped"))
+        for model, items in self.scheduler.take_all().items():
+            for item in items:
+                (key,) = (key for key in self.lanes if key[0] == model and item in self.waiting[key])
+                self._end(key, item, "left")
+        assert not any(self.waiting.values())
 
-    def _take(self) -> Batch | None:
-        batch = self.scheduler.next_batch(self.now)
-        for item in self.scheduler.take_expired():
-            assert item.call.deadline <= self.now
-            self.fates[item, "expired"] += 1
-            del self.waiting[item]
-            item.call.fail(ExpiredError("late"))
-        live = self._live()
+    def _withdraw(self, key: Key, items: list[WorkItem]) -> None:
+        queued = [item for item in items if item in self.waiting[key]]
+        assert self.scheduler.remove(*key, items) == queued
+        for item in queued:
+            self._end(key, item, "withdrawn")
+
+    def _end(self, key: Key, item: WorkItem, fate: str) -> None:
+        assert item not in self.fates, f"{fate}, and before: {self.fates[item]}"
+        self.fates[item] = fate
+        del self.waiting[key][item]
+        self.queued[key] -= item.size
+
+    def _take(self, priority: Priority) -> Batch | None:
+        queued = self.queued.copy()
+        batch = self.scheduler.next_batch(priority, self.now, self.idle[priority])
+        dropped = self.scheduler.take_dropped()
+        for model, items in dropped.items():
+            for item in items:
+                self._drop((model, priority), item)
+        assert self.scheduler.take_dropped() == {}
         if batch is None:
-            assert not live, "an instance is idle while work waits"
+            assert not any(self.waiting[key] for key in self.lanes if key[1] is priority), "idle while work waits"
             return None
-        assert min(item.arrival for item in batch.items) == min(item.arrival for item in live)
-        return batch
-
-    def _live(self) -> list[WorkItem]:
-        return [item for item in self.waiting if not item.call.abandoned and item.call.deadline > self.now]
-
-    def _begin(self, batch: Batch) -> None:
-        sizes = [item.size for item in batch.items]
-        assert len(sizes) == 1 or LIMITS[batch.model].allow(len(sizes), max(sizes), sum(sizes))
+        assert batch.priority is priority
+        key = batch.model, priority
+        assert batch.items[0] is next(iter(self.waiting[key])), "the oldest item does not lead"
         for item in batch.items:
             assert not item.call.abandoned
             assert item.call.deadline > self.now
-            ahead, begun = self.waiting.pop(item)
-            # Each batch that went before held one of the items ahead, and no instance was idle meanwhile.
-            assert self.batches - begun <= ahead
-            assert self.now - item.arrival <= (self.instances + ahead) * LONGEST_BATCH / self.instances + 1e-9
-        self.idle -= 1
-        failed = self.failures[self.batches % len(self.failures)]
-        self.batches += 1
-        started = self.now
-        self.at(started + FIXED_SECONDS + UNIT_SECONDS * batch.padded_size, lambda: self._end(batch, started, failed))
+            self._end(key, item, "computed")
+        self._check_size(batch, queued[key] if batch.model not in dropped else None)
+        self._check_shares(batch)
+        self._check_waiting_seconds(priority)
+        return batch
 
-    def _end(self, batch: Batch, started: float, failed: bool) -> None:
-        self.idle += 1
-        for item in batch.items:
-            self.fates[item, "computed"] += 1
-            if failed:
+    def _drop(self, key: Key, item: WorkItem) -> None:
+        if not item.call.abandoned and item.call.deadline > self.now:
+            assert self.now + self.lanes[key].cost.batch_seconds(item.size) >= item.call.deadline, "dropped too early"
+            assert len(self.waiting[key]) > 1, "dropped though it waits alone"
+        self._end(key, item, "dropped")
+
+    def _check_waiting_seconds(self, priority: Priority) -> None:
+        lanes = [(self.queued[key], lane) for key, lane in self.lanes.items() if key[1] is priority]
+        full = [(size / lane.policy.full, lane.cost.batch_seconds(lane.policy.full)) for size, lane in lanes]
+        expected = sum(batches * seconds for batches, seconds in full)
+        assert abs(self.scheduler.waiting_seconds(priority) - expected) < 1e-6
+
+    def _check_size(self, batch: Batch, queued: int | None) -> None:
+        """What makes a batch of several items too large; `queued` units waited, if that is certain."""
+        policy, cost = self.lanes[batch.model, batch.priority].policy, self.lanes[batch.model, batch.priority].cost
+        assert batch.seconds == cost.batch_seconds(batch.padded_size)
+        if len(batch.items) == 1:
+            return
+        assert batch.padded_size <= policy.largest
+        assert batch.padded_size - batch.size <= max(policy.fixed, 0.05 * batch.padded_size)
+        assert self.now + batch.seconds <= min(item.call.deadline for item in batch.items)
+        if queued is not None:
+            assert batch.size <= policy.budget(queued, self.idle[batch.priority])
+
+    def _check_shares(self, batch: Batch) -> None:
+        """Others are not served ahead of a model that waits, but for what it was given before and one batch each."""
+        given = batch.model, batch.priority
+        for key in self.lanes:
+            if key == given or key[1] is not batch.priority or not self.waiting[key]:
+                continue
+            advance = self.lanes[given].weight * self.last[key] / self.lanes[key].weight
+            assert self.granted[key][batch.model] <= advance + 1e-6, f"{batch.model} is served ahead of {key[0]}"
+            self.granted[key][batch.model] += batch.seconds
+        self.granted[given].clear()
+        self.last[given] = batch.seconds
+
+    def _begin(self, batch: Batch) -> None:
+        slowness, fails = next(self._runs)
+        self.idle[batch.priority] -= 1
+        self.after(slowness * batch.seconds, lambda: self._finish(batch, slowness, fails=fails))
+
+    def _finish(self, batch: Batch, slowness: float, *, fails: bool) -> None:
+        self.idle[batch.priority] += 1
+        if fails:
+            for item in batch.items:
                 item.call.fail(InferenceFailedError("failed"))
-            else:
-                item.call.vectors[item.index] = item.payload
-                item.call.advance(item.index, started, self.now)
+        else:
+            cost = self.lanes[batch.model, batch.priority].cost
+            cost.observe(batch.padded_size, slowness * batch.seconds)
 
 
-def arrivals(model: str) -> st.SearchStrategy[Arrival]:
-    seconds = st.floats(0, 30, allow_nan=False)
-    return st.builds(
-        Arrival,
-        gap=st.just(0.0) | st.floats(0, 5),
-        model=st.just(model),
-        sizes=st.lists(st.integers(1, LARGEST[model]), min_size=1, max_size=12),
-        patience=st.just(float("inf")) | seconds,
-        cancelled_after=st.none() | seconds,
+def arrival(chance: bytes) -> Arrival:
+    """A call made of random bytes, as drawing every field by itself takes longer than the schedule runs."""
+    gap, kind, patience, cancelled_after, *sizes = chance
+    model = list(MODELS)[kind % 3]
+    return Arrival(
+        gap=[0, 0, 0, 1, 1, 4, 20][gap % 7],
+        model=model,
+        priority=list(Priority)[kind // 3 % 2],
+        sizes=[1 + size % LARGEST_ITEM[model] for size in sizes],
+        patience=None if patience > 127 else patience % 41,
+        cancelled_after=None if cancelled_after > 63 else cancelled_after % 41,
     )
 
 
-@given(
-    traffic=st.lists(arrivals("text") | arrivals("image"), max_size=25),
-    instances=st.integers(1, 4),
-    failures=st.lists(st.booleans(), min_size=1, max_size=8),
-    stop_at=st.none() | st.floats(0, 40),
+runs = st.tuples(st.sampled_from([0.1, 0.8, 1.0, 1.0, 1.5, 5.0]), st.sampled_from([False, False, False, True]))
+worlds = st.builds(
+    World,
+    instances=st.integers(1, 3),
+    weights=st.tuples(*[st.sampled_from([1.0, 2.0, 0.25])] * 3),
+    runs=st.lists(runs, min_size=1, max_size=6),
+    stop_at=st.none() | st.integers(0, 60),
 )
-def test_every_item_ends_exactly_once_in_time_and_in_its_place(
-    traffic: list[Arrival], instances: int, failures: list[bool], stop_at: float | None
-) -> None:
-    simulation = Simulation(instances, failures)
-    for time, arrival in zip(itertools.accumulate(arrival.gap for arrival in traffic), traffic, strict=True):
-        simulation.at(time, lambda arrival=arrival: simulation.arrive(arrival))
-    if stop_at is not None:
-        simulation.at(stop_at, simulation.stop)
+
+
+@settings(max_examples=25 * settings().max_examples)
+@given(traffic=st.lists(st.binary(min_size=5, max_size=16).map(arrival), max_size=16), world=worlds)
+def test_every_item_ends_once_in_time_and_in_its_turn(traffic: list[Arrival], world: World) -> None:
+    simulation = Simulation(world)
+    for time, arrival in zip(itertools.accumulate(arrival.gap * TICK for arrival in traffic), traffic, strict=True):
+        simulation.after(time, lambda arrival=arrival: simulation.arrive(arrival))
+    if world.stop_at is not None:
+        simulation.after(world.stop_at * TICK, simulation.stop)
 
     simulation.run()
 
-    assert simulation.scheduler.take_all() == []
-    assert simulation.idle == instances
-    assert set(simulation.fates.values()) <= {1}
-    seen = Counter(item for item, _ in simulation.fates)
-    assert set(seen.values()) <= {1}
-    assert all(item.call.abandoned for item in simulation.waiting), "an item was lost"
-    assert not seen.keys() & simulation.waiting.keys()
-    for call, ends in zip(simulation.calls, simulation.endings, strict=True):
-        assert len(ends) == 1 or (not ends and call.abandoned)
-        if ends == [None]:
-            assert call.vectors.ravel().tolist() == list(range(len(call.vectors)))
+    assert not any(simulation.waiting.values())
+    assert simulation.scheduler.take_all() == {}
+    assert set(simulation.idle.values()) == {world.instances}

@@ -89,6 +89,15 @@ def test_any_text_at_any_limit_is_read_as_transformers_reads_it(
     assert [item.payload.tolist()] == reference([text], limit, side[1])
 
 
+@pytest.mark.parametrize("text", ["cat", "a" * 256, "a" * 257, "cat mat " * 100])
+def test_a_text_is_read_alone_as_among_others(preprocessor: TextPreprocessor, text: str) -> None:
+    (alone,) = preprocessor.prepare(TextInputs([text], prompt="query"))
+    among_others, _ = preprocessor.prepare(TextInputs([text, "hello"], prompt="query"))
+
+    assert alone.payload.tolist() == among_others.payload.tolist()
+    assert (alone.truncated, alone.token_count) == (among_others.truncated, among_others.token_count)
+
+
 def test_without_truncation_what_fits_is_read_whole(preprocessor: TextPreprocessor, reference: Tokenize) -> None:
     texts = ["cat " * 61 + "mat", "hello"]
 

@@ -1,0 +1,170 @@
+"""A full queue: who is refused, who waits for room, and who comes in all the same."""
+
+import asyncio
+
+import pytest
+import pytest_asyncio
+from controlled import Begin, Clock, GatedModel, Recorder
+
+from vecserve_server.engine.admission import DeadlineUnmetError
+from vecserve_server.engine.engine import Embeddings, Engine
+from vecserve_server.engine.errors import NotReadyError, OverloadedError
+from vecserve_server.engine.observer import Refusal
+from vecserve_server.engine.priority import Priority
+
+Running = asyncio.Task[Embeddings]
+
+
+@pytest.fixture(autouse=True)
+def slow_runs(engine: Engine) -> None:
+    """Every batch of texts is predicted to take 12 seconds; the queue is full at 10."""
+    for (model, _), lane in engine.lanes.items():
+        if model == "tiny-text":
+            lane.cost.fixed = 12.0
+
+
+@pytest_asyncio.fixture
+async def running(engine: Engine, model: GatedModel, begin: Begin) -> Running:
+    """An interactive call that fills the queue, until `model.running` opens."""
+    model.running.close()
+    call = await begin("world")
+    await model.running.reached()
+    return call
+
+
+async def test_an_idle_engine_takes_what_is_predicted_to_take_too_long(begin: Begin, clock: Clock) -> None:
+    assert (await (await begin("cat", deadline=clock() + 1))).vectors.shape == (1, 8)
+
+
+async def test_a_call_is_refused_when_the_queue_is_full(
+    running: Running, begin: Begin, model: GatedModel, recorder: Recorder
+) -> None:
+    with pytest.raises(OverloadedError, match=r"the queue is full: the work would wait 12\.00 s") as refused:
+        await (await begin("cat"))
+
+    assert refused.value.retry_after == pytest.approx(2.0)
+    assert recorder.refusals == {Refusal.QUEUE_FULL: 1}
+    assert model.prepared == [1], "a refused call was tokenized"
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_call_whose_deadline_cannot_be_met_is_refused_at_once(
+    running: Running, begin: Begin, clock: Clock, recorder: Recorder, waits: bool
+) -> None:
+    with pytest.raises(DeadlineUnmetError):
+        await (await begin("cat", deadline=clock() + 20, waits_for_room=waits))
+
+    assert recorder.refusals == {Refusal.DEADLINE: 1}
+
+
+async def test_a_call_that_waits_for_room_comes_in_when_there_is_some(
+    running: Running, begin: Begin, model: GatedModel, recorder: Recorder
+) -> None:
+    call = await begin("cat", waits_for_room=True)
+    assert model.prepared == [1], "it was let in too early"
+
+    model.running.open()
+
+    assert (await call).vectors.shape == (1, 8)
+    assert not recorder.refusals
+
+
+async def test_calls_wait_for_room_in_the_order_they_came(running: Running, begin: Begin, model: GatedModel) -> None:
+    calls = [await begin(*["cat"] * count, waits_for_room=True) for count in (2, 3, 4)]
+
+    model.running.open()
+    await asyncio.gather(running, *calls)
+
+    assert model.prepared == [1, 2, 3, 4]
+
+
+async def test_a_call_that_is_cancelled_while_it_waits_for_room_lets_the_next_one_in(
+    running: Running, begin: Begin, engine: Engine, model: GatedModel
+) -> None:
+    first, second = [await begin("cat", waits_for_room=True) for _ in range(2)]
+
+    first.cancel()
+    model.running.open()
+
+    assert (await second).vectors.shape == (1, 8)
+    assert first.cancelled()
+    await engine.idle()
+
+
+async def test_a_stopping_engine_ends_the_wait_for_room(
+    running: Running, begin: Begin, engine: Engine, model: GatedModel
+) -> None:
+    calls = [await begin("cat", waits_for_room=True) for _ in range(3)]
+
+    model.running.open()
+    stopping = asyncio.create_task(engine.stop())
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    await stopping
+
+    assert {type(outcome) for outcome in outcomes} == {NotReadyError}
+    await engine.idle()
+
+
+async def test_interactive_calls_wait_for_room_in_a_line_of_their_own(
+    running: Running, begin: Begin, model: GatedModel
+) -> None:
+    model.preparing.close()
+    preparing = await begin("cat", "mat", priority=Priority.BULK)
+    await model.preparing.reached()
+    bulk = await begin("cat", priority=Priority.BULK, waits_for_room=True)
+    interactive = await begin("cat", waits_for_room=True)
+
+    model.running.open()
+    await interactive
+    assert not bulk.done()
+
+    model.preparing.open()
+    await asyncio.gather(running, preparing, bulk)
+
+
+async def test_what_the_event_loop_lags_behind_counts_as_waiting(
+    begin: Begin, model: GatedModel, clock: Clock, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hold_up(*args: object, **kwargs: object) -> None:
+        clock.now += 20
+
+    with monkeypatch.context() as busy:
+        busy.setattr(recorder, "ran", hold_up)  # after the run has ended, and before the loop learns of it
+        await (await begin("world"))
+    model.running.close()
+    running = await begin("world")
+    await model.running.reached()
+
+    with pytest.raises(OverloadedError, match=r"the work would wait 30\.80 s"):  # 20, and 12 corrected
+        await (await begin("cat"))
+
+    model.running.open()
+    await running
+
+
+async def test_work_that_is_being_preprocessed_counts_as_queued(
+    begin: Begin, model: GatedModel, recorder: Recorder
+) -> None:
+    model.preparing.close()
+    preparing = await begin("cat", "mat")
+    await model.preparing.reached()
+
+    with pytest.raises(OverloadedError):
+        await (await begin("cat"))
+    model.preparing.open()
+    await preparing
+
+    assert (await (await begin("cat"))).vectors.shape == (1, 8)
+
+
+async def test_bulk_work_that_is_being_preprocessed_does_not_count_for_interactive_calls(
+    begin: Begin, model: GatedModel, clock: Clock
+) -> None:
+    model.preparing.close()
+    bulk = await begin("cat", "mat", priority=Priority.BULK)
+    await model.preparing.reached()
+
+    assert (await (await begin("cat", deadline=clock() + 1))).vectors.shape == (1, 8)
+
+    model.preparing.open()
+    await bulk

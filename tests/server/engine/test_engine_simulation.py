@@ -1,0 +1,281 @@
+"""The whole engine under random calls on a simulated event loop: what must hold whatever comes.
+
+Real are admission, room, preprocessing, queue, scheduler and the settling of calls; only threads, time and the models'
+computing are simulated.
+"""
+
+import asyncio
+import itertools
+import math
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from controlled import Recorder
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from simulated import SimulatedInstances, SimulatedLoop, SimulatedModel
+
+from vecserve_server.engine import engine as engine_module
+from vecserve_server.engine.admission import DeadlineUnmetError
+from vecserve_server.engine.call import WorkItem
+from vecserve_server.engine.catalog import Catalog
+from vecserve_server.engine.cost import CostModel
+from vecserve_server.engine.engine import Embeddings, Engine, EngineSettings
+from vecserve_server.engine.errors import ExpiredError, InferenceFailedError, NotReadyError, OverloadedError
+from vecserve_server.engine.observer import Drop
+from vecserve_server.engine.priority import Priority
+from vecserve_server.engine.scheduler import Batch
+from vecserve_server.engine.terms import Terms
+from vecserve_server.models.inputs import InvalidItemsError, PreparedItem, TextInputs
+from vecserve_server.models.manifest import Manifest
+from vecserve_server.models.model import TextModel
+
+COSTS = {"slow": CostModel(0.1, 0.004), "quick": CostModel(0.002, 0.0005)}
+TICK = 0.05
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A call that comes `gap` ticks after the one before, and what its caller wants."""
+
+    gap: int
+    model: str
+    sizes: list[int]
+    """Tokens of each text; of a text that is refused, none."""
+    priority: Priority
+    patience: int | None
+    """Ticks to its deadline."""
+    cancelled_after: int | None
+    waits_for_room: bool
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything else that chance decides."""
+
+    instances: int
+    longest_wait: float
+    runs: list[tuple[float, bool]]
+    """How much slower than predicted each run is, and whether it fails."""
+    lag: float
+    stop_at: int | None
+
+
+class Simulation:
+    """An engine, its callers, and an account of what became of every input."""
+
+    def __init__(self, world: World, manifest: Manifest) -> None:
+        self.world = world
+        self.loop = SimulatedLoop(world.lag)
+        self.recorder = Recorder()
+        self.over: set[int] = set()
+        """Inputs whose callers have gone, with an answer or without."""
+        self.failed: set[int] = set()
+        self.waiters: dict[Priority, list[int]] = {priority: [] for priority in Priority}
+        """The first inputs of calls that wait for room, as they came."""
+        self.let_in: list[int] = []
+        """The first inputs of all calls, as they were let in."""
+        self._numbers = itertools.count()
+        self._active = self._refused = 0
+        self._stopped = False
+        models = [AuditedModel(self, name, manifest) for name in COSTS]
+        limits = EngineSettings(world.instances, 1, 128, 4, world.longest_wait, {"slow": 2.0})
+        with patch.object(engine_module, "Instances", self._make_instances):
+            self.engine = Engine(Catalog(models), limits, self.loop.time, self.recorder)
+        runs = itertools.cycle(world.runs)
+        for model in models:
+            model.runs = runs
+
+    def _make_instances(self, *args: Any, **kwargs: Any) -> "AuditedInstances":
+        self.instances = AuditedInstances(self, *args, **kwargs)
+        return self.instances
+
+    def run(self, traffic: list[Arrival]) -> None:
+        self.loop.on_quiet = self.instances.check_busy
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+            runner.run(self._run(traffic))
+        self._check_order()
+        self._check_accounts(traffic)
+
+    async def _run(self, traffic: list[Arrival]) -> None:
+        self.engine.start()
+        tasks = [asyncio.create_task(self._stop(after=self.world.stop_at))] if self.world.stop_at is not None else []
+        for arrival in traffic:
+            if arrival.gap:
+                await asyncio.sleep(arrival.gap * TICK)
+            call = asyncio.create_task(self._call(arrival))
+            tasks.append(call)
+            if arrival.cancelled_after is not None:
+                self.loop.call_later(arrival.cancelled_after * TICK, call.cancel)
+        for task in tasks:
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()
+        await self.engine.idle()
+        assert not self.instances.queued
+        await self._stop()
+
+    async def _stop(self, after: int = 0) -> None:
+        await asyncio.sleep(after * TICK)
+        self._stopped = True
+        await self.engine.stop()
+
+    async def _call(self, arrival: Arrival) -> None:
+        numbers = list(itertools.islice(self._numbers, len(arrival.sizes)))
+        texts = TextInputs([f"{number} {size}" for number, size in zip(numbers, arrival.sizes, strict=True)])
+        deadline = math.inf if arrival.patience is None else self.loop.time() + arrival.patience * TICK
+        terms = Terms(deadline, arrival.priority, arrival.waits_for_room)
+        model = self.engine.catalog.text_model(arrival.model)
+        was_idle = not (self._active or self.instances.running or self.instances.queued)
+        if arrival.waits_for_room:
+            self.waiters[arrival.priority].append(numbers[0])
+        self._active += 1
+        try:
+            outcome = await _outcome(self.engine.embed_texts(model, texts, terms))
+        finally:
+            self._active -= 1
+            self.over.update(numbers)
+        self._check_outcome(outcome, arrival, numbers, was_idle=was_idle)
+
+    def _check_outcome(
+        self, outcome: Embeddings | Exception, arrival: Arrival, numbers: list[int], *, was_idle: bool
+    ) -> None:
+        match outcome:
+            case Embeddings():
+                assert outcome.vectors[:, 0].tolist() == numbers
+                assert 0 not in arrival.sizes
+                assert self.failed.isdisjoint(numbers)
+                assert min(outcome.timings.preprocess, outcome.timings.queue, outcome.timings.infer) >= 0
+            case InvalidItemsError():
+                assert list(outcome.problems) == [index for index, size in enumerate(arrival.sizes) if not size]
+            case OverloadedError():
+                self._refused += 1
+                assert not was_idle, "refused by an idle engine"
+                assert isinstance(outcome, DeadlineUnmetError) or not arrival.waits_for_room
+            case ExpiredError():
+                assert arrival.patience is not None
+            case NotReadyError():
+                assert self._stopped
+            case InferenceFailedError():
+                assert not self.failed.isdisjoint(numbers)
+            case _:
+                raise outcome
+
+    def _check_order(self) -> None:
+        for waiters in self.waiters.values():
+            let_in = [number for number in self.let_in if number in waiters]
+            assert let_in == sorted(let_in), "let in out of order"
+
+    def _check_accounts(self, traffic: list[Arrival]) -> None:
+        told, drops = self.recorder, self.recorder.drops
+        assert told.refusals.total() == self._refused
+        assert told.computed + told.failed + drops.total() == self.instances.submitted
+        gone = any(arrival.cancelled_after is not None for arrival in traffic)
+        assert not drops[Drop.EXPIRED] or any(arrival.patience is not None for arrival in traffic)
+        assert not drops[Drop.CANCELLED] or gone or self.failed or drops[Drop.EXPIRED]
+        assert not drops[Drop.STOPPED] or self.world.stop_at is not None
+
+
+class AuditedInstances(SimulatedInstances):
+    """Checks what goes into the queue and comes out of it."""
+
+    def __init__(self, simulation: Simulation, *args: Any, **kwargs: Any) -> None:
+        super().__init__(simulation.loop, *args, **kwargs)
+        self.submitted = 0
+        self._simulation = simulation
+        self._taken: set[int] = set()
+        self._drop, self._on_dropped = self._on_dropped, self._check_dropped
+
+    @property
+    def queued(self) -> bool:
+        return any(self._scheduler.waiting_seconds(priority) for priority in Priority)
+
+    def submit(self, model: str, priority: Priority, items: Iterable[WorkItem]) -> None:
+        items = list(items)
+        super().submit(model, priority, items)
+        self.submitted += len(items)
+
+    def check_busy(self) -> None:
+        for priority in Priority:
+            assert self._idle[priority] == len(self.resting[priority])
+            assert not (self.resting[priority] and self._scheduler.waiting_seconds(priority)), "idle while work waits"
+
+    def _take(self, priority: Priority, number: int) -> Batch | None:
+        batch = super()._take(priority, number)
+        for item in batch.items if batch else []:
+            identity = int(item.payload[0])
+            assert item.call.deadline > self.loop.time(), "computed after its deadline"
+            assert identity not in self._simulation.over, "computed though nobody waits"
+            assert identity not in self._taken, "computed twice"
+            self._taken.add(identity)
+        return batch
+
+    def _check_dropped(self, model: str, items: list[WorkItem]) -> None:
+        costs = [lane.cost for (name, _), lane in self._simulation.engine.lanes.items() if name == model]
+        for item in items:
+            needed = max(cost.batch_seconds(item.size) for cost in costs)
+            assert item.call.abandoned or self.loop.time() + needed >= item.call.deadline, "dropped too early"
+        self._drop(model, items)
+
+
+class AuditedModel(SimulatedModel):
+    """Tells the simulation which calls were let in, and which inputs failed."""
+
+    def __init__(self, simulation: Simulation, name: str, manifest: Manifest) -> None:
+        super().__init__(name, manifest, simulation.loop, COSTS[name])
+        self._simulation = simulation
+
+    def prepare(self, inputs: TextInputs) -> list[PreparedItem]:
+        self._simulation.let_in.append(int(inputs.texts[0].split()[0]))
+        return super().prepare(inputs)
+
+    def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        try:
+            return super().run(payloads)
+        except RuntimeError:
+            self._simulation.failed.update(int(number) for number, _ in payloads)
+            raise
+
+
+async def _outcome(call: Awaitable[Embeddings]) -> Embeddings | Exception:
+    try:
+        return await call
+    except Exception as error:
+        return error
+
+
+def arrival(chance: bytes) -> Arrival:
+    """A call made of random bytes, as drawing every field by itself takes longer than the schedule runs."""
+    gap, kind, patience, cancelled_after, *sizes = chance
+    return Arrival(
+        gap=[0, 0, 0, 1, 1, 4, 20][gap % 7],
+        model=list(COSTS)[kind & 1],
+        sizes=[size % 64 for size in sizes],
+        priority=list(Priority)[kind >> 1 & 1],
+        patience=None if patience > 127 else patience % 41,
+        cancelled_after=None if cancelled_after > 63 else cancelled_after % 41,
+        waits_for_room=bool(kind >> 2 & 1),
+    )
+
+
+runs = st.tuples(st.sampled_from([0.1, 0.8, 1.0, 1.0, 1.5, 5.0]), st.sampled_from([False, False, False, True]))
+worlds = st.builds(
+    World,
+    instances=st.integers(1, 3),
+    longest_wait=st.sampled_from([0.05, 0.3, 1.0, 10.0]),
+    runs=st.lists(runs, min_size=1, max_size=6),
+    lag=st.sampled_from([0.0, 1e-6, 0.01]),
+    stop_at=st.none() | st.integers(0, 60),
+)
+
+
+@settings(max_examples=10 * settings().max_examples)
+@given(traffic=st.lists(st.binary(min_size=5, max_size=16).map(arrival), max_size=16), world=worlds)
+def test_every_call_ends_once_with_its_vectors_in_order_or_a_reason(
+    traffic: list[Arrival], world: World, text_model: TextModel
+) -> None:
+    Simulation(world, text_model.manifest).run(traffic)

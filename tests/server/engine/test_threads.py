@@ -1,0 +1,45 @@
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from vecserve_server.engine.priority import Priority
+from vecserve_server.engine.threads import yield_to_others
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a niceness of threads")
+
+
+def niceness() -> int:
+    """Of the calling thread."""
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+def after_yielding(priority: Priority, before: int = 0) -> int:
+    """The niceness of a thread that had one of `before`, or that of this thread if it is nicer."""
+
+    def become_nicer() -> int:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), max(before, niceness()))
+        yield_to_others(priority)
+        return niceness()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(become_nicer).result()
+
+
+def test_interactive_work_lets_the_event_loop_go_first_and_bulk_work_lets_both() -> None:
+    assert niceness() < after_yielding(Priority.INTERACTIVE) < after_yielding(Priority.BULK)
+
+
+@pytest.mark.parametrize("priority", Priority)
+def test_a_thread_becomes_nicer_than_it_was_and_at_most_as_nice_as_can_be(priority: Priority) -> None:
+    assert after_yielding(priority, before=niceness() + 5) > after_yielding(priority, before=niceness())
+    assert after_yielding(priority, before=18) == after_yielding(priority, before=19) == 19
+
+
+def test_other_threads_stay_as_they_are() -> None:
+    before = niceness()
+    after_yielding(Priority.BULK)
+
+    assert niceness() == before

@@ -1,0 +1,99 @@
+import itertools
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from controlled import PATIENCE, GatedModel
+from numpy.typing import NDArray
+from simulated import SimulatedLoop, SimulatedModel
+
+from vecserve_server.engine.cost import CostModel
+from vecserve_server.engine.warmup import grow, measure
+from vecserve_server.models.manifest import ArtifactError
+from vecserve_server.models.model import TextModel
+
+
+class Measured(SimulatedModel):
+    """A model of known cost, and how many items its batches had."""
+
+    def __init__(self, loop: SimulatedLoop, manifest_of: TextModel, cost: CostModel) -> None:
+        super().__init__("bert", manifest_of.manifest, loop, cost)
+        self.batches: list[int] = []
+
+    def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        self.batches.append(len(payloads))
+        return super().run(payloads)
+
+
+@pytest.fixture
+def loop() -> Iterator[SimulatedLoop]:
+    """Whose clock the runs of models advance."""
+    loop = SimulatedLoop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def quick(loop: SimulatedLoop, text_model: TextModel) -> Measured:
+    return Measured(loop, text_model, CostModel(fixed=0.01, per_unit=0.0001))
+
+
+def test_the_cost_of_a_model_is_found(quick: Measured, loop: SimulatedLoop) -> None:
+    cost = measure(quick, 1024, loop.time)
+
+    assert (cost.fixed, cost.per_unit) == (pytest.approx(0.01), pytest.approx(0.0001))
+    assert cost.correction == 1.0
+
+
+def test_batches_are_measured_up_to_the_largest(quick: Measured, loop: SimulatedLoop) -> None:
+    measure(quick, 100, loop.time)
+
+    assert sorted(set(quick.batches)) == [1, 2, 4]
+
+
+def test_one_item_is_measured_though_it_exceeds_the_largest_batch(quick: Measured, loop: SimulatedLoop) -> None:
+    cost = measure(quick, 8, loop.time)
+
+    assert set(quick.batches) == {1}
+    assert cost.batch_seconds(16) == pytest.approx(0.0116)
+
+
+def test_batches_larger_than_a_slow_one_are_not_tried(loop: SimulatedLoop, text_model: TextModel) -> None:
+    slow = Measured(loop, text_model, CostModel(fixed=0.0, per_unit=0.01))
+
+    measure(slow, 1024, loop.time)
+
+    assert sorted(set(slow.batches)) == [1, 2]
+
+
+def test_neither_the_first_run_nor_one_that_was_held_up_counts(quick: Measured, loop: SimulatedLoop) -> None:
+    quick.runs = itertools.cycle([(0.1, False), (3.0, False), (1.0, False), (2.0, False)])
+
+    cost = measure(quick, 1024, loop.time)
+
+    assert (cost.fixed, cost.per_unit) == (pytest.approx(0.01), pytest.approx(0.0001))
+
+
+def test_memory_is_grown_by_the_largest_batches_of_long_and_of_short_items_at_once(text_artifact: Path) -> None:
+    together = threading.Barrier(4)
+    shapes: set[tuple[int, int]] = set()
+
+    class Counting(GatedModel):
+        def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+            shapes.add((len(payloads), len(payloads[0])))
+            together.wait(PATIENCE)
+            return TextModel.run(self, payloads)
+
+    grow(Counting(text_artifact), 128, at_once=4)
+
+    assert shapes == {(2, 64), (8, 16)}
+
+
+def test_a_graph_that_fails_is_named(quick: Measured, loop: SimulatedLoop) -> None:
+    quick.runs = itertools.cycle([(1.0, True)])
+
+    with pytest.raises(ArtifactError, match="model bert: its first run failed: failed"):
+        measure(quick, 1024, loop.time)
