@@ -9,12 +9,11 @@ import uvloop
 from pydantic import ValidationError
 
 from vecserve_server.config import ServerConfig
-from vecserve_server.loading import SettingError
-from vecserve_server.models.manifest import ArtifactError
-from vecserve_server.models.session import ProviderError
-from vecserve_server.server import BindError, Server
+from vecserve_server.server import START_ERRORS, Server
 from vecserve_server.telemetry.logs import configure_logs
 from vecserve_server.validation import describe
+from vecserve_server.workers.process import StartError
+from vecserve_server.workers.supervisor import Supervisor
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,19 +22,25 @@ def main(argv: Sequence[str]) -> int:
         config = ServerConfig.from_command_line(argv)
     except ValidationError as error:
         return _fail(describe(error, _flag), 2)
-    configure_logs(config.log_level)
+    configure_logs(config.log_level, with_pid=config.workers > 1)
     # Batches are tokenized on our own threads; the library's pool would take the instances' cores.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(config))
-    except (ArtifactError, BindError, ProviderError, SettingError) as error:
+            runner.run(_supervise(config) if config.workers > 1 else _serve(config))
+    except (*START_ERRORS, StartError) as error:
         return _fail(str(error), 1)
     return 0
 
 
 async def _serve(config: ServerConfig) -> None:
-    await Server(config).run()
+    server = Server(config)
+    server.stop_on_signals()
+    await server.run()
+
+
+async def _supervise(config: ServerConfig) -> None:
+    await Supervisor(config).run()
 
 
 def _flag(field: str) -> str:

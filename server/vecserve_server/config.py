@@ -3,6 +3,7 @@
 Command-line flags and `VECSERVE_*` environment variables fill it; flags win.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -15,6 +16,7 @@ from vecserve_server.models.inputs import InputLimits
 from vecserve_server.models.session import Provider, SessionOptions
 
 Count = Annotated[int, Field(gt=0)]
+Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -48,11 +50,19 @@ class ServerConfig(BaseSettings):
     )
     device_id: int = Field(default=0, ge=0, description="which GPU, for --provider cuda")
     instances: Count | None = Field(
-        default=None, description="batches that run at once; as many as cores by default on a CPU, 2 on a GPU"
+        default=None,
+        description="batches that run at once; as many as cores by default on a CPU, 2 on a GPU. With --workers it "
+        "counts for each: what is set here, or by default its share of the cores",
     )
     intra_op_threads: Count = Field(
         default=1,
         description="threads of one batch; with more, fewer instances by default. 1 gave the most throughput",
+    )
+    workers: Count = Field(
+        default=1,
+        description="processes that serve the port, each with models, queues and limits of its own; Linux only. For "
+        "where one Python process is the limit, as with a GPU or very cheap models. Clients reach all through several "
+        "connections",
     )
     default_text_model: str | None = Field(
         default=None, description="model of EmbedText calls that name none; the first by name if not set"
@@ -75,11 +85,11 @@ class ServerConfig(BaseSettings):
     )
     batch_tokens: Count | None = Field(
         default=None,
-        description="tokens of one batch after padding, at which it is full; 1024 by default on a CPU, where more took "
-        "longer without more throughput, 16384 on a GPU",
+        description="most tokens of one batch after padding; 1024 by default on a CPU, 16384 on a GPU. Batches are "
+        "smaller where warm-up shows that this is as fast",
     )
     batch_images: Count | None = Field(
-        default=None, description="images of one batch; 4 by default on a CPU, 32 on a GPU"
+        default=None, description="most images of one batch; 4 by default on a CPU, 32 on a GPU"
     )
     max_queue_seconds: Seconds = Field(
         default=10.0,
@@ -92,17 +102,35 @@ class ServerConfig(BaseSettings):
         default=25.0,
         description="time that accepted calls get to finish after SIGTERM; the default fits Kubernetes' 30 s",
     )
+    model_weights: dict[str, Weight] = Field(
+        default={},
+        description="shares of the instances' time when several models are busy, NAME=SHARE; 1 for models not named",
+    )
+    metrics_address: str | None = Field(
+        default=None,
+        description="HOST:PORT at which Prometheus finds the metrics; without it there are none. "
+        "Of --workers, the first has this port, and each of the others the next one",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe log level shown"
     )
 
-    @field_validator("address")
+    @field_validator("address", "metrics_address")
     @classmethod
-    def _has_host_and_port(cls, address: str) -> str:
+    def _has_host_and_port(cls, address: str | None) -> str | None:
+        if address is None:
+            return None
         host, separator, port = address.rpartition(":")
         if not separator or not host or not port.isdecimal() or int(port) > 65535:
             raise ValueError("must be HOST:PORT with a port from 0 to 65535, e.g. 0.0.0.0:50051 or [::]:50051")
         return address
+
+    @field_validator("workers")
+    @classmethod
+    def _has_one_worker_unless_on_linux(cls, workers: int) -> int:
+        if workers > 1 and sys.platform != "linux":
+            raise ValueError("must be 1 on this system: only Linux shares a port's connections out to processes")
+        return workers
 
     @property
     def session_options(self) -> SessionOptions:
@@ -115,13 +143,26 @@ class ServerConfig(BaseSettings):
     def engine_settings(self, cores: int) -> EngineSettings:
         """What was set, and for the rest what suits the provider and the number of cores."""
         on_cpu = self.provider == "cpu"
+        cores = max(1, cores // self.workers)
         return EngineSettings(
             instances=self.instances or (max(1, cores // self.intra_op_threads) if on_cpu else 2),
             preprocessing_threads=cores,
             batch_tokens=self.batch_tokens or (1024 if on_cpu else 16384),
             batch_images=self.batch_images or (4 if on_cpu else 32),
             max_queue_seconds=self.max_queue_seconds,
+            weights=self.model_weights,
         )
+
+    def of_worker(self, number: int, address: str) -> Self:
+        """The same for one of the workers, counted from 0, which serve on `address`.
+
+        Their metrics are on successive ports: a scrape must reach each, and know which it reached.
+        """
+        if self.metrics_address is None:
+            return self.model_copy(update={"address": address})
+        host, _, port = self.metrics_address.rpartition(":")
+        metrics_port = int(port) + number if int(port) else 0
+        return self.model_copy(update={"address": address, "metrics_address": f"{host}:{metrics_port}"})
 
     @classmethod
     def from_command_line(cls, argv: Sequence[str]) -> Self:

@@ -1,10 +1,13 @@
 """The life of a server: bind, load, serve, drain, stop."""
 
 import asyncio
+import contextlib
+import gc
 import logging
 import os
 import signal
 import socket
+from collections.abc import AsyncGenerator, Callable
 
 import grpc
 
@@ -17,8 +20,10 @@ from vecserve_server.api.interceptor import CallInterceptor
 from vecserve_server.api.reflection import add_reflection
 from vecserve_server.config import ServerConfig
 from vecserve_server.engine.engine import Engine
-from vecserve_server.loading import load_engine
-from vecserve_server.models.session import require_provider
+from vecserve_server.loading import SettingError, load_engine
+from vecserve_server.models.manifest import ArtifactError
+from vecserve_server.models.session import ProviderError, require_provider
+from vecserve_server.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +34,10 @@ _CLOSING_SECONDS = 2.0
 
 class BindError(Exception):
     """The address can't be listened on."""
+
+
+START_ERRORS = (ArtifactError, BindError, ProviderError, SettingError)
+"""Why a server can't start, in words for whoever started it."""
 
 
 def bind_failure(address: str) -> str | None:
@@ -43,44 +52,87 @@ def bind_failure(address: str) -> str | None:
     return None
 
 
+def announce_ready(address: str, models: str) -> None:
+    """Logs the line that users wait for."""
+    logger.info("ready on %s with %s, pid %d", address, models, os.getpid())
+
+
 class Server:
     """Serves the models of a configuration until it is told to stop."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        *,
+        shares_port: bool = False,
+        announce: Callable[[str, str], None] = announce_ready,
+    ) -> None:
+        """Prepares it.
+
+        Args:
+            config: All settings.
+            shares_port: Whether other processes serve on the same address.
+            announce: Called with the address and the models' names and versions when it serves.
+        """
         self._config = config
+        self._shares_port = shares_port
+        self._announce = announce
         self._gate = Gate()
         self._health = Health([embedding.SERVICE, model.SERVICE])
+        self._metrics = Metrics()
         self._stop = asyncio.Event()
         self._give_up = asyncio.Event()
 
     async def run(self) -> None:
-        """Serves until SIGTERM or SIGINT; a second one ends the grace period.
+        """Serves until it is told to stop.
 
         Raises:
             ArtifactError, BindError, ProviderError, SettingError: it can't start.
         """
         require_provider(self._config.session_options.provider)
-        self._listen_to_signals()
+        self._serve_metrics()
+        if self._shares_port:
+            # Calls whose connections it took would be refused until it has loaded, while other processes answer.
+            if engine := await self._load():
+                async with self._listening() as port:
+                    await self._serve(engine, port)
+        else:
+            async with self._listening() as port:
+                if engine := await self._load():
+                    await self._serve(engine, port)
+
+    def stop_on_signals(self) -> None:
+        """Drains at SIGTERM or SIGINT; a second one ends the grace period."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, lambda: self.end() if self._stop.is_set() else self.drain())
+
+    def drain(self) -> None:
+        """Begins to shut down: refuses new calls, and finishes accepted ones within the grace period."""
+        self._stop.set()
+
+    def end(self) -> None:
+        """Shuts down without finishing calls."""
+        self._stop.set()
+        self._give_up.set()
+
+    def _serve_metrics(self) -> None:
+        address = self._config.metrics_address
+        if address is None:
+            return
+        try:
+            self._metrics.serve(address)
+        except OSError as error:
+            raise BindError(f"can't serve metrics on {address}: {error.strerror}") from error
+
+    @contextlib.asynccontextmanager
+    async def _listening(self) -> AsyncGenerator[int]:
         server, port = await self._bind()
         await server.start()
         try:
-            engine = await self._load()
-            if engine:
-                await self._serve(engine, port)
-                await self._drain(engine)
+            yield port
         finally:
             await server.stop(_CLOSING_SECONDS)
-
-    def request_stop(self) -> None:
-        """Begins to shut down; the second time, at once."""
-        if self._stop.is_set():
-            self._give_up.set()
-        self._stop.set()
-
-    def _listen_to_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.request_stop)
 
     async def _bind(self) -> tuple[grpc.aio.Server, int]:
         config = self._config
@@ -90,7 +142,7 @@ class Server:
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", config.max_message_bytes),
                 # Otherwise a second server on the port would start, and take half of the connections.
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(self._shares_port)),
             ],
         )
         servicer = embedding.EmbeddingServicer(
@@ -108,20 +160,24 @@ class Server:
 
     async def _load(self) -> Engine | None:
         """Loads and warms up on a thread; None if the server was told to stop meanwhile."""
-        loading = asyncio.create_task(asyncio.to_thread(load_engine, self._config))
+        loading = asyncio.create_task(asyncio.to_thread(load_engine, self._config, self._metrics))
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         return await loading if loading.done() else None
 
     async def _serve(self, engine: Engine, port: int) -> None:
+        # What was loaded stays: the garbage collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         engine.start()
         self._gate.open(engine)
         await self._health.set_serving(True)
         host = self._config.address.rpartition(":")[0]
         names = ", ".join(f"{model.name}@{model.version}" for model in engine.catalog)
-        logger.info("ready on %s:%d with %s, pid %d", host, port, names, os.getpid())
+        self._announce(f"{host}:{port}", names)
         await self._stop.wait()
+        await self._drain(engine)
 
     async def _drain(self, engine: Engine) -> None:
         """Refuses new calls, and waits until accepted ones have ended, but no longer than the grace period."""

@@ -95,6 +95,29 @@ def test_any_other_address_is_refused_with_an_example(address: str) -> None:
     assert f"(given: {address!r})" in message
 
 
+def test_metrics_have_an_address_only_if_it_is_set() -> None:
+    assert config().metrics_address is None
+    assert config("--metrics-address", "127.0.0.1:9090").metrics_address == "127.0.0.1:9090"
+
+
+def test_an_address_of_metrics_is_checked_as_the_servers() -> None:
+    message = refusal("--metrics-address", "9090")
+
+    assert message.startswith("metrics_address: ")
+    assert "must be HOST:PORT" in message
+
+
+@pytest.mark.parametrize(
+    "flags", [["--model-weights", "small=0.5", "--model-weights", "large=3"], ["--model-weights", "small=0.5,large=3"]]
+)
+def test_models_have_weights_by_name(flags: list[str]) -> None:
+    assert config(*flags).engine_settings(1).weights == {"small": 0.5, "large": 3.0}
+
+
+def test_models_weigh_the_same_unless_it_is_said() -> None:
+    assert config().engine_settings(1).weights == {}
+
+
 @pytest.mark.parametrize(
     ("flag", "value", "message"),
     [
@@ -106,6 +129,8 @@ def test_any_other_address_is_refused_with_an_example(address: str) -> None:
         ("--max-queue-seconds", "inf", "max_queue_seconds: Input should be a finite number (given: 'inf')"),
         ("--grace-seconds", "0", "grace_seconds: Input should be greater than 0 (given: '0')"),
         ("--max-message-bytes", "2147483648", "max_message_bytes: Input should be less than or equal to 2147483647"),
+        ("--model-weights", "bert=0", "model_weights.bert: Input should be greater than 0 (given: '0')"),
+        ("--model-weights", "bert=inf", "model_weights.bert: Input should be a finite number (given: 'inf')"),
         ("--provider", "tpu", "provider: Input should be 'cpu' or 'cuda' (given: 'tpu')"),
         ("--log-level", "loud", "log_level: Input should be 'debug', 'info', 'warning' or 'error' (given: 'loud')"),
     ],

@@ -4,10 +4,13 @@ import logging
 import warnings
 
 
-def configure_logs(level: str) -> None:
-    """Writes this server's log to standard error, from `level` up."""
+def configure_logs(level: str, *, with_pid: bool = False) -> None:
+    """Writes this server's log to standard error, from `level` up; with the process's id where several write to it."""
+    pid = "[%(process)d] " if with_pid else ""
     logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z"
+        level=level.upper(),
+        format=f"%(asctime)s %(levelname)-7s {pid}%(name)s: %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S%z",
     )
     # What is wrong with an image is told to whoever sent it; Pillow would also log it, and warn.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)

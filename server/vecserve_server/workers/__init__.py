@@ -1,0 +1,1 @@
+"""`vecserve serve --workers N`: several processes on one port, and the supervisor that keeps them running."""
