@@ -34,6 +34,8 @@ def channel_options(options: Options) -> list[tuple[str, int | str]]:
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.primary_user_agent", USER_AGENT),
+        # Otherwise all clients of a process share one connection, and with it one worker of a server that has several.
+        ("grpc.use_local_subchannel_pool", 1),
         # Between attempts to connect, calls fail without one. gRPC waits 1 s and up to 120 s: a retry after 0.1 s
         # would not try, and a client would miss for two minutes that its server is back.
         ("grpc.initial_reconnect_backoff_ms", max(1, round(options.retry.initial_backoff * 1000))),
