@@ -11,7 +11,7 @@ STUBS_INSTALLED := $(STUBS_VENV)/.installed
 GRPCIO_TOOLS := grpcio-tools==1.76.0
 MYPY_PROTOBUF := mypy-protobuf==5.1.0
 
-.PHONY: help setup models demo serve test check format protos clean
+.PHONY: help setup models demo serve test bench check format protos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ serve: models ## serve models/ on 127.0.0.1:50051
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/pytest
+
+bench: models ## measure the server beside its models in-process: ten minutes; BENCH="--help" shows the options
+	PYTHONPATH=tests:tests/integration $(BIN)/python -m benchmarks $(BENCH)
 
 check: $(INSTALLED) check-protos ## format, lint, types, protos, stubs up to date
 	$(BIN)/ruff format --check

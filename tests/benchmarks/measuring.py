@@ -1,0 +1,83 @@
+"""One server under load beside one process that shows the limit."""
+
+import re
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.inprocess import InProcess
+from benchmarks.workloads import Workload
+from vecserve_loadtest import ClosedLoop, Load, LoadResult, OpenLoop, Plan, RunResult, run_apart
+from vecserve_loadtest import Workload as Calls
+from vecserve_server.engine.priority import Priority
+
+_WARMUP = 1.0
+_SAMPLE = re.compile(r"^vecserve_(\w+?)_total\{(.*)\} (\S+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number that a scenario measured in one round."""
+
+    name: str
+    value: float
+    unit: str = ""
+    goal: str = ""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What scenarios measure with."""
+
+    address: str
+    metrics_address: str
+    inprocess: InProcess
+    threads: int
+    """Instances of the server; threads of the process that shows the limit."""
+    seconds: float
+
+    def closed(self, workload: Workload, in_flight: int) -> RunResult:
+        """Keeps `in_flight` calls on their way."""
+        return self._run(Load("closed", _calls(workload), ClosedLoop(in_flight)))
+
+    def open(self, workload: Workload, rate: float, deadline: float | None = None) -> RunResult:
+        """Sends `rate` calls per second at random times."""
+        return self._run(Load("open", _calls(workload, deadline=deadline), OpenLoop(rate)))
+
+    def interactive(
+        self, workload: Workload, rate: float, bulk: Workload | None = None, in_flight: int = 0
+    ) -> LoadResult:
+        """Sends interactive calls at random times, beside bulk calls that saturate the server if there are any."""
+        loads = [Load("interactive", _calls(workload), OpenLoop(rate))]
+        if bulk:
+            loads.append(Load("bulk", _calls(bulk, Priority.BULK), ClosedLoop(in_flight)))
+        return self._run(*loads, seconds=2 * self.seconds).load("interactive")
+
+    def count(self, name: str, model: str) -> float:
+        """A metric of the server, summed over its other labels."""
+        with urllib.request.urlopen(f"http://{self.metrics_address}/metrics") as answer:
+            text = answer.read().decode()
+        return sum(value for metric, labels, value in _samples(text) if metric == name and f'model="{model}"' in labels)
+
+    def _run(self, *loads: Load, seconds: float | None = None) -> RunResult:
+        plan = Plan(self.address, loads, duration=seconds or self.seconds, warmup=_WARMUP)
+        return run_apart(plan)
+
+
+def units_per_second(workload: Workload, load: LoadResult) -> float:
+    """Units of the calls that were answered OK in the window."""
+    calls = load.calls
+    ended = (calls.status == 0) & (calls.completed >= 0) & (calls.completed < load.duration)
+    return float(np.array(workload.units_per_call)[calls.message[ended]].sum()) / load.duration
+
+
+def _calls(workload: Workload, priority: Priority = Priority.INTERACTIVE, deadline: float | None = None) -> Calls:
+    metadata = (("x-vecserve-priority", priority.value),) if priority is Priority.BULK else ()
+    return Calls(workload.method, workload.messages, metadata, deadline)
+
+
+def _samples(text: str) -> Iterator[tuple[str, str, float]]:
+    for metric, labels, value in _SAMPLE.findall(text):
+        yield metric, labels, float(value)

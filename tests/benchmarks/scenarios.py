@@ -1,0 +1,123 @@
+"""What is measured in each round, the server always beside the limit."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from benchmarks.measuring import Bench, Figure, units_per_second
+from benchmarks.workloads import SENTENCE_TOKENS, TEXT_MODEL, Workload, mixed_texts, photographs, sentences
+from vecserve_loadtest import LoadResult, Status
+
+_BATCH = 32
+_SORTED_BATCH_TOKENS = 512
+_CALLS_ALONE = {1: 200, _BATCH: 30}
+_DEADLINE = 0.25
+_OVERLOAD = 3.0
+_INTERACTIVE_RATE = 15.0
+
+
+def short_texts(bench: Bench) -> Iterator[Figure]:
+    """One short text a call."""
+    text = sentences()
+    limit = bench.inprocess.throughput(text, _BATCH, bench.threads, bench.seconds) / SENTENCE_TOKENS
+    yield Figure("in-process, batches of 32", limit, "texts/s")
+    for in_flight in (1, 8, 64):
+        result = bench.closed(text, in_flight)
+        load = result.loads[0]
+        yield Figure(f"{in_flight} in flight", load.throughput, "calls/s")
+        yield Figure(f"{in_flight} in flight, median latency", _median(load.latencies()) * 1e3, "ms")
+    yield Figure("64 in flight / in-process", load.throughput / limit, goal="≥ 0.90")
+    yield Figure("load generator", result.process.per_call * 1e6, "µs CPU a call")
+    yield from _overload(bench, text, load)
+
+
+def texts_alone(bench: Bench) -> Iterator[Figure]:
+    """One call at a time, of 1 and of 32 texts, against the same call in-process on one thread."""
+    for count, calls in _CALLS_ALONE.items():
+        texts = sentences(count)
+        limit = bench.inprocess.latency(texts, calls)
+        alone = _median(bench.closed(texts, 1).loads[0].latencies())
+        yield Figure(f"{count} a call, in-process", limit * 1e3, "ms")
+        yield Figure(f"{count} a call, alone", alone * 1e3, "ms")
+        yield Figure(f"{count} a call, alone - in-process", (alone - limit) * 1e3, "ms", goal="≤ 0.6")
+
+
+def batches(bench: Bench) -> Iterator[Figure]:
+    """32 short texts a call, two calls in flight."""
+    texts = sentences(_BATCH)
+    limit = bench.inprocess.throughput(texts, _BATCH, bench.threads, bench.seconds)
+    load = bench.closed(texts, 2).loads[0]
+    yield Figure("32 a call, 2 in flight", load.throughput * _BATCH, "texts/s")
+    yield Figure("32 a call, 2 in flight / in-process", units_per_second(texts, load) / limit, goal="≥ 0.97")
+
+
+def mixed_lengths(bench: Bench) -> Iterator[Figure]:
+    """One text a call, 64 in flight, of 4 to 256 tokens, log-normal; then three times as many, with a deadline."""
+    texts = mixed_texts()
+    limit = bench.inprocess.sorted_throughput(texts, _SORTED_BATCH_TOKENS, bench.threads, bench.seconds)
+    units, padding = _counts(bench)
+    load = bench.closed(texts, 64).loads[0]
+    units, padding = (after - before for after, before in zip(_counts(bench), (units, padding), strict=True))
+    yield Figure("in-process, sorted by length", limit, "tokens/s")
+    yield Figure("64 in flight", units_per_second(texts, load), "tokens/s")
+    yield Figure("64 in flight / in-process sorted", units_per_second(texts, load) / limit, goal="≥ 0.90")
+    yield Figure("padding", 100 * padding / (units + padding), "% of computed tokens", goal="≤ 5")
+    yield from _overload(bench, texts, load)
+
+
+def _overload(bench: Bench, texts: Workload, capacity: LoadResult) -> Iterator[Figure]:
+    late = bench.count("late_items", TEXT_MODEL)
+    result = bench.open(texts, _OVERLOAD * capacity.throughput, _DEADLINE)
+    late = bench.count("late_items", TEXT_MODEL) - late
+    load = result.loads[0]
+    admitted = load.latencies()[load.calls.status != Status.UNAVAILABLE]
+    goodput = units_per_second(texts, load) / units_per_second(texts, capacity)
+    yield Figure("overload: goodput / capacity, calls", load.throughput / capacity.throughput, goal="≥ 0.95")
+    yield Figure("overload: goodput / capacity, tokens", goodput, goal="≥ 0.95")
+    yield Figure("overload: texts computed after their deadline", late, goal="0")
+    yield Figure("overload: refusals, median", _median(load.latencies(Status.UNAVAILABLE)) * 1e3, "ms", goal="≤ 20")
+    yield Figure("overload: admitted, p99", float(np.percentile(admitted, 99)) * 1e3, "ms", goal="≤ 250")
+    yield Figure(
+        "overload: refused", 100 * len(load.latencies(Status.UNAVAILABLE)) / len(load.calls.status), "% of calls"
+    )
+    yield Figure("overload: sent late", load.late_sends, "calls")
+    yield Figure("overload: load generator", 100 * result.process.core_share, "% of a core")
+
+
+def priorities(bench: Bench) -> Iterator[Figure]:
+    """Interactive calls of one short text at random times, alone and beside bulk calls of 32 mixed texts."""
+    text = sentences()
+    alone = bench.interactive(text, _INTERACTIVE_RATE).latencies()
+    beside = bench.interactive(text, _INTERACTIVE_RATE, bulk=mixed_texts(per_call=_BATCH), in_flight=4).latencies()
+    p99 = [float(np.percentile(latencies, 99)) for latencies in (alone, beside)]
+    yield Figure("interactive alone, p99", p99[0] * 1e3, "ms")
+    yield Figure("interactive beside bulk, p99", p99[1] * 1e3, "ms")
+    yield Figure("interactive, p99 beside bulk / alone", p99[1] / p99[0], goal="≤ 3")
+
+
+def images(bench: Bench) -> Iterator[Figure]:
+    """One photograph a call, 8 in flight; decoding counts on both sides."""
+    photos = photographs()
+    limit = bench.inprocess.throughput(photos, 4, bench.threads, bench.seconds)
+    load = bench.closed(photos, 8).loads[0]
+    yield Figure("in-process, decoding included", limit, "images/s")
+    yield Figure("8 in flight", load.throughput, "calls/s")
+    yield Figure("8 in flight / in-process", load.throughput / limit, goal="≥ 0.95")
+
+
+SCENARIOS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
+    "short texts": short_texts,
+    "alone": texts_alone,
+    "batches": batches,
+    "mixed lengths": mixed_lengths,
+    "priorities": priorities,
+    "images": images,
+}
+
+
+def _counts(bench: Bench) -> tuple[float, float]:
+    return bench.count("batch_units", TEXT_MODEL), bench.count("batch_padding_units", TEXT_MODEL)
+
+
+def _median(values: np.ndarray) -> float:
+    return float(np.median(values)) if len(values) else float("nan")

@@ -1,0 +1,94 @@
+"""What is embedded: the same inputs in-process and through the server."""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from vecserve.v1 import embedding_service_pb2 as pb
+
+SERVICE = "/vecserve.v1.EmbeddingService"
+TEXT_MODEL, IMAGE_MODEL = "all-minilm-l6-v2", "resnet50"
+
+SENTENCE = "A man is eating a piece of bread in the kitchen."
+SENTENCE_TOKENS = 14
+"""The two special ones included."""
+
+# Each is one token of BERT's vocabulary.
+_WORDS = ["time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state"]
+_SPECIAL_TOKENS = 2
+
+SHORTEST, LONGEST = 4, 256
+_MEDIAN_TOKENS, _SIGMA = 32, 0.9
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Inputs, in calls of `per_call`."""
+
+    kind: Literal["text", "image"]
+    inputs: Sequence[str] | Sequence[bytes]
+    units: Sequence[int]
+    """Tokens of each text; 1 for an image."""
+    per_call: int = 1
+
+    @property
+    def method(self) -> str:
+        return f"{SERVICE}/EmbedText" if self.kind == "text" else f"{SERVICE}/EmbedImage"
+
+    @property
+    def model(self) -> str:
+        return TEXT_MODEL if self.kind == "text" else IMAGE_MODEL
+
+    @property
+    def messages(self) -> list[bytes]:
+        """One serialized request for each call."""
+        return [self._request(part).SerializeToString() for part in self._parts()]
+
+    @property
+    def units_per_call(self) -> list[int]:
+        """Units of each message."""
+        return [sum(self.units[start : start + self.per_call]) for start in range(0, len(self.units), self.per_call)]
+
+    def _parts(self) -> Iterator[Sequence[str] | Sequence[bytes]]:
+        for start in range(0, len(self.inputs), self.per_call):
+            yield self.inputs[start : start + self.per_call]
+
+    def _request(self, part: Sequence[str] | Sequence[bytes]) -> pb.EmbedTextRequest | pb.EmbedImageRequest:
+        texts = [each for each in part if isinstance(each, str)]
+        if texts:
+            return pb.EmbedTextRequest(model=self.model, texts=texts)
+        images = [pb.Image(content=each) for each in part if isinstance(each, bytes)]
+        return pb.EmbedImageRequest(model=self.model, images=images)
+
+
+def sentences(per_call: int = 1) -> Workload:
+    """One short text, over and over."""
+    return Workload("text", [SENTENCE] * per_call, [SENTENCE_TOKENS] * per_call, per_call)
+
+
+def mixed_texts(count: int = 1024, per_call: int = 1, seed: int = 0) -> Workload:
+    """Texts whose numbers of tokens are drawn log-normally, from 4 to 256, the special tokens included."""
+    random = np.random.default_rng(seed)
+    drawn = random.lognormal(np.log(_MEDIAN_TOKENS), _SIGMA, count)
+    lengths = np.clip(np.rint(drawn), SHORTEST, LONGEST).astype(int)
+    texts = [" ".join(random.choice(_WORDS, length - _SPECIAL_TOKENS)) for length in lengths]
+    return Workload("text", texts, lengths.tolist(), per_call)
+
+
+def photographs(count: int = 16, seed: int = 0) -> Workload:
+    """JPEG files of 500 x 375 pixels: smooth shapes with fine noise, which compress about as photographs do."""
+    random = np.random.default_rng(seed)
+    return Workload("image", [_photograph(random) for _ in range(count)], [1] * count)
+
+
+def _photograph(random: np.random.Generator) -> bytes:
+    shapes = Image.fromarray(random.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize((500, 375))
+    noise = random.normal(0, 8, (375, 500, 3))
+    pixels = np.clip(np.asarray(shapes) + noise, 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=85)
+    return file.getvalue()
