@@ -14,6 +14,7 @@ from vecserve_loadtest import Workload as Calls
 from vecserve_server.engine.priority import Priority
 
 _WARMUP = 1.0
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _SAMPLE = re.compile(r"^vecserve_(\w+?)_total\{(.*)\} (\S+)$", re.MULTILINE)
 
 
@@ -57,7 +58,7 @@ class Bench:
 
     def count(self, name: str, model: str) -> float:
         """A metric of the server, summed over its other labels."""
-        with urllib.request.urlopen(f"http://{self.metrics_address}/metrics") as answer:
+        with _DIRECT.open(f"http://{self.metrics_address}/metrics") as answer:
             text = answer.read().decode()
         return sum(value for metric, labels, value in _samples(text) if metric == name and f'model="{model}"' in labels)
 
