@@ -91,17 +91,19 @@ async def test_a_call_that_is_cancelled_while_it_waits_for_room_lets_the_next_on
     await engine.idle()
 
 
-async def test_a_stopping_engine_ends_the_wait_for_room(
-    running: Running, begin: Begin, engine: Engine, model: GatedModel
-) -> None:
+async def test_a_stopping_engine_ends_the_wait_for_room(begin: Begin, engine: Engine, model: GatedModel) -> None:
+    model.preparing.close()
+    preparing = await begin("cat", "mat")
+    await model.preparing.reached()
     calls = [await begin("cat", waits_for_room=True) for _ in range(3)]
 
-    model.running.open()
-    stopping = asyncio.create_task(engine.stop())
+    await engine.stop()
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
-    await stopping
 
     assert {type(outcome) for outcome in outcomes} == {NotReadyError}
+    model.preparing.open()
+    with pytest.raises(NotReadyError):
+        await preparing
     await engine.idle()
 
 

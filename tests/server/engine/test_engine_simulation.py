@@ -266,7 +266,7 @@ runs = st.tuples(st.sampled_from([0.1, 0.8, 1.0, 1.0, 1.5, 5.0]), st.sampled_fro
 worlds = st.builds(
     World,
     instances=st.integers(1, 3),
-    longest_wait=st.sampled_from([0.05, 0.3, 1.0, 10.0]),
+    longest_wait=st.sampled_from([0.02, 0.1, 1.0, 10.0]),
     runs=st.lists(runs, min_size=1, max_size=6),
     lag=st.sampled_from([0.0, 1e-6, 0.01]),
     stop_at=st.none() | st.integers(0, 60),
