@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import uvloop
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from vecserve_server.config import ServerConfig
 from vecserve_server.server import START_ERRORS, Server
@@ -22,6 +23,8 @@ def main(argv: Sequence[str]) -> int:
         config = ServerConfig.from_command_line(argv)
     except ValidationError as error:
         return _fail(describe(error, _flag), 2)
+    except SettingsError as error:  # a value of several parts that can't be taken apart
+        return _fail(f'{error}. --model-weights takes NAME=SHARE, and VECSERVE_MODEL_WEIGHTS JSON: {{"NAME": 2}}', 2)
     configure_logs(config.log_level, with_pid=config.workers > 1)
     # Batches are tokenized on our own threads; the library's pool would take the instances' cores.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -104,7 +104,8 @@ class ServerConfig(BaseSettings):
     )
     model_weights: dict[str, Weight] = Field(
         default={},
-        description="shares of the instances' time when several models are busy, NAME=SHARE; 1 for models not named",
+        description="shares of the instances' time when several models are busy, NAME=SHARE; 1 for models not named. "
+        "In the environment as JSON",
     )
     metrics_address: str | None = Field(
         default=None,

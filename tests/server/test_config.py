@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from vecserve_server.cli import main
 from vecserve_server.config import ServerConfig
 from vecserve_server.models.inputs import InputLimits
 from vecserve_server.models.session import Provider, SessionOptions
@@ -179,3 +180,10 @@ def test_settings_reach_sessions_and_limits() -> None:
 
     assert filled.session_options == SessionOptions(Provider.CUDA, 1, 3)
     assert filled.input_limits == InputLimits(4, 5, 6)
+
+
+@pytest.mark.parametrize("flags", [["--model-weights", "bert"], ["--model-weights", "bert=high"]])
+def test_weights_that_cannot_be_read_are_refused_by_name(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(flags) == 2
+
+    assert "model_weights" in (error := capsys.readouterr().err) or "--model-weights" in error
