@@ -35,6 +35,7 @@ def write_graph(module: nn.Module, inputs: Mapping[str, Tensor], dynamic_shapes:
             module.eval(),
             tuple(inputs.values()),
             dynamo=True,
+            opset_version=21,  # the first whose QuantizeLinear takes a scale for each row of more than two axes
             verbose=False,
             input_names=list(inputs),
             output_names=[OUTPUT],
