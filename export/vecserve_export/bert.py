@@ -1,6 +1,7 @@
 """Exports an encoder of the BERT family, its pooling inside the graph."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast
@@ -21,6 +22,7 @@ from vecserve_export.encoder import (
     write_tokenizer,
 )
 from vecserve_export.errors import ExportError, UnsupportedModelError
+from vecserve_export.families import complete
 from vecserve_export.graph import OUTPUT, write_graph
 from vecserve_export.progress import notice, step
 from vecserve_export.sentence_config import Normalization, SentenceConfig, read_sentence_config
@@ -43,7 +45,9 @@ class BertExport:
     pooling: Pooling | None = None
     normalization: Normalization | None = None
     max_tokens: int | None = None
-    precision: Literal["fp32"] = "fp32"
+    prompts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Texts to put before inputs, by the name that calls ask for; they come on top of the model's own."""
+    precision: Precision = "fp32"
 
 
 class PooledEncoder(nn.Module):
@@ -64,7 +68,8 @@ class PooledEncoder(nn.Module):
         Returns:
             `(batch, hidden)` float32: the mean over a text's tokens, or the first token's state. Not normalized.
         """
-        hidden: Tensor = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        # An encoder in fp16 ends here: a sum over hundreds of tokens needs more.
+        hidden: Tensor = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
         if self.pooling == "cls":
             return hidden[:, 0]
         mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
@@ -81,7 +86,7 @@ def export_bert(options: BertExport) -> Published:
     name = options.name or default_name(options.source)
     with staging(options.out, name) as directory:
         files = resolve(options.source, options.revision)
-        config = read_sentence_config(files.directory)
+        config = complete(read_sentence_config(files.directory), default_name(options.source))
         pooling = options.pooling or _pooling(config)
 
         with step(f"Loading {files.uri}"):
@@ -115,7 +120,7 @@ def export_bert(options: BertExport) -> Published:
                 max_token_count=max_tokens,
                 pad_token_id=cast("int | None", tokenizer.pad_token_id) or 0,
                 tokenizer_digest=file_digest(directory / TOKENIZER_FILE),
-                prompts=config.prompts,
+                prompts={**config.prompts, **options.prompts},
             ),
             output=OUTPUT,
             dimensionality=expected.shape[1],

@@ -52,6 +52,7 @@ def _bert(arguments: argparse.Namespace) -> "Published":
         pooling=arguments.pooling,
         normalization=arguments.normalization,
         max_tokens=arguments.max_tokens,
+        prompts=dict(arguments.prompt),
         precision=arguments.precision,
     )
     return export_bert(options)
@@ -108,7 +109,16 @@ def _add_bert(parser: argparse.ArgumentParser) -> None:
     add("--pooling", choices=["mean", "cls"], help="default: as in its sentence-transformers files, else mean")
     add("--normalization", choices=["none", "l2"], help="default: as in its sentence-transformers files, else none")
     add("--max-tokens", type=_positive, metavar="N", help="longest text in tokens (default: as in the model's files)")
-    _add_common(parser)
+    add(
+        "--prompt",
+        type=_prompt,
+        action="append",
+        default=[],
+        metavar="NAME=TEXT",
+        help="a text that calls may have put before theirs, such as 'query=query: '; once for each (default: as in its "
+        "sentence-transformers files or, for e5 and bge, as published)",
+    )
+    _add_common(parser, ["fp32", "fp16", "int8"])
 
 
 def _add_resnet50(parser: argparse.ArgumentParser) -> None:
@@ -136,12 +146,16 @@ def _add_resnet50(parser: argparse.ArgumentParser) -> None:
         help="shorter edge in pixels before the crop (default: that of the weights; 232 for FILE and random)",
     )
     add("--name", default="resnet50", help="name of the model (default: %(default)s)")
-    _add_common(parser)
+    _add_common(parser, ["fp32", "fp16"])
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_common(parser: argparse.ArgumentParser, precisions: list[str]) -> None:
+    purposes = {"fp32": "fp32 everywhere", "fp16": "fp16 for GPUs", "int8": "int8 for CPUs"}
     parser.add_argument(
-        "--precision", choices=["fp32"], default="fp32", help="of the weights; fp32 is all there is yet"
+        "--precision",
+        choices=precisions,
+        default="fp32",
+        help=f"arithmetic of the graph: {', '.join(purposes[name] for name in precisions)} (default: %(default)s)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("models"), metavar="DIR", help="where models are kept (default: %(default)s)"
@@ -152,6 +166,13 @@ def _positive(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
+
+
+def _prompt(text: str) -> tuple[str, str]:
+    name, equals, prompt = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=TEXT")
+    return name, prompt
 
 
 def _random(text: str) -> str:
