@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 from transformers import PreTrainedModel
 
-from vecserve_export import samples
+from vecserve_export import probes, samples
 from vecserve_export.artifact import Published, publish, staging, tool_versions
 from vecserve_export.encoder import (
     encode,
@@ -27,7 +27,7 @@ from vecserve_export.graph import OUTPUT, write_graph
 from vecserve_export.progress import notice, step
 from vecserve_export.sentence_config import Normalization, SentenceConfig, read_sentence_config
 from vecserve_export.sources import default_name, resolve, weights_digest
-from vecserve_export.verify import UNMEASURED, verify
+from vecserve_export.verify import UNMEASURED, Reference, verify
 from vecserve_server.models.inputs import TextInputs
 from vecserve_server.models.manifest import GRAPH_FILE, TOKENIZER_FILE, Manifest, Source, TextInput, file_digest
 
@@ -108,11 +108,15 @@ def export_bert(options: BertExport) -> Published:
                     "attention_mask": {0: Dim.DYNAMIC, 1: Dim.DYNAMIC},
                 },
                 directory / GRAPH_FILE,
+                {"precision": options.precision, "pooling": pooling, "input.max_token_count": str(max_tokens)},
             )
 
         with step("Computing vectors in PyTorch"):
-            texts = samples.texts(max_tokens)
-            expected = encode(encoder, tokenizer, texts, pooling, max_tokens)
+            odd, ordinary = (
+                Reference(TextInputs(texts), encode(encoder, tokenizer, texts, pooling, max_tokens))
+                for texts in (samples.texts(max_tokens), probes.texts())
+            )
+            dimensionality = ordinary.vectors.shape[1]
 
         manifest = Manifest(
             graph_digest=file_digest(directory / GRAPH_FILE),
@@ -123,8 +127,8 @@ def export_bert(options: BertExport) -> Published:
                 prompts={**config.prompts, **options.prompts},
             ),
             output=OUTPUT,
-            dimensionality=expected.shape[1],
-            supported_dimensionalities=(expected.shape[1],),
+            dimensionality=dimensionality,
+            supported_dimensionalities=(dimensionality,),
             pooling=pooling,
             normalization=options.normalization or config.normalization,
             precision=options.precision,
@@ -134,7 +138,7 @@ def export_bert(options: BertExport) -> Published:
             exported_with=tool_versions("transformers"),
         )
         with step("Comparing the graph with PyTorch"):
-            verify(directory, manifest, TextInputs(texts), expected)
+            verify(directory, manifest, odd, ordinary)
         if config.default_prompt:
             notice(f"sentence-transformers adds the prompt '{config.default_prompt}' unasked; callers here must ask")
         return publish(directory, options.out, name)

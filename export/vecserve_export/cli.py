@@ -80,8 +80,13 @@ def _report(published: "Published") -> None:
         f"{published.directory}\n"
         f"  version {published.directory.name}, {manifest.dimensionality} dimensions, {manifest.pooling}, "
         f"normalization {manifest.normalization}, {manifest.precision}, from {manifest.source.uri}\n"
-        f"  against PyTorch on {fidelity.samples} samples: largest error {fidelity.max_absolute_error:.2g}, "
-        f"smallest cosine {fidelity.min_cosine:.7f}"
+        f"  against fp32 PyTorch on {fidelity.samples} probes ({fidelity.probe_set}): largest error "
+        f"{fidelity.max_absolute_error:.2g}, cosine at least {fidelity.min_cosine:.7f}, {fidelity.mean_cosine:.7f} on "
+        "average\n"
+        f"  similarities off by {fidelity.max_similarity_error:.2g} at most, "
+        f"{fidelity.mean_top10_overlap:.1%} of the 10 nearest kept, rank correlation "
+        f"{fidelity.mean_rank_correlation:.7f}\n"
+        f"  alone against in a batch: unit vectors differ by {fidelity.max_batch_difference:.2g} at most"
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vecserve_export.errors import UnsupportedModelError
+from vecserve_server.models.manifest import METADATA_PREFIX
 
 # An inner node of the exporter is called `embedding`, and an output of that name collides with it.
 OUTPUT = "embeddings"
@@ -17,7 +18,13 @@ _PROTOBUF_LIMIT = 2**31 - 2**24
 """Largest file that ONNX can hold, less room for the graph beside the weights."""
 
 
-def write_graph(module: nn.Module, inputs: Mapping[str, Tensor], dynamic_shapes: Mapping[str, Any], file: Path) -> None:
+def write_graph(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    dynamic_shapes: Mapping[str, Any],
+    file: Path,
+    facts: Mapping[str, str],
+) -> None:
     """Writes a module as one ONNX file whose only output is called `OUTPUT`.
 
     Args:
@@ -25,6 +32,7 @@ def write_graph(module: nn.Module, inputs: Mapping[str, Tensor], dynamic_shapes:
         inputs: an example of each input, by name, in the order of the module's arguments.
         dynamic_shapes: for each input, which of its axes may vary, as `torch.export.export` takes them.
         file: where to write.
+        facts: what the file says of itself, by the manifest's fields: `Manifest.graph_facts`.
 
     Raises:
         UnsupportedModelError: the weights exceed what one ONNX file can hold, or ONNX lacks an operation of the model.
@@ -44,6 +52,7 @@ def write_graph(module: nn.Module, inputs: Mapping[str, Tensor], dynamic_shapes:
     except torch.onnx.OnnxExporterError as error:
         raise UnsupportedModelError(f"PyTorch can't express the model as ONNX: {error}") from error
     assert program is not None, "torch.onnx.export returns None only when it is given a file"
+    program.model.metadata_props.update({f"{METADATA_PREFIX}{field}": fact for field, fact in facts.items()})
     program.save(file, external_data=False)
     onnx.checker.check_model(file, full_check=True)
     _check_axes(file, dynamic_shapes)

@@ -22,6 +22,22 @@ from vecserve.v1 import embedding_service_pb2_grpc, model_service_pb2, model_ser
 DIMENSIONALITY = 8
 DIGEST = f"sha256:{64 * 'a'}"
 
+FIDELITY: dict[str, Any] = {
+    "probe_set": "texts-1",
+    "samples": 256,
+    "max_absolute_error": 0.15,
+    "min_cosine": 0.984,
+    "p1_cosine": 0.99,
+    "mean_cosine": 0.998,
+    "max_similarity_error": 0.05,
+    "mean_similarity_error": 0.009,
+    "min_rank_correlation": 0.97,
+    "mean_rank_correlation": 0.99,
+    "mean_top10_overlap": 0.945,
+    "max_batch_difference": 3e-8,
+    "min_batch_cosine": 1.0,
+}
+
 
 def vector_of(content: str | bytes) -> npt.NDArray[np.float32]:
     """The vector that the server gives an input: `(8,)` float32, exact in float16 too."""

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import grpc
 import numpy as np
 import pytest
-from scripted_server import DIGEST, DIMENSIONALITY, Failure, Server, invalid, vector_of
+from scripted_server import DIGEST, DIMENSIONALITY, FIDELITY, Failure, Server, invalid, vector_of
 
 import vecserve
 from vecserve.cli import main
@@ -230,6 +230,7 @@ def models(server: Server) -> list[model_service_pb2.Model]:
             source="package:minilm",
             default=True,
             prompts={"query": "query: "},
+            fidelity=model_service_pb2.Fidelity(**FIDELITY),
         ),
         model_service_pb2.Model(name="resnet50", modality=model_service_pb2.MODALITY_IMAGE),
     ]
@@ -253,6 +254,12 @@ def test_models_verbose_shows_every_field(capsys: pytest.CaptureFixture[str]) ->
     assert all(field.replace("_", " ") in shown for field in vecserve.ModelInfo.__dataclass_fields__)
     assert "package:minilm" in shown
     assert "query: 'query: '" in shown
+    rows = [" ".join(line.split()) for line in shown.splitlines()]
+    assert "fidelity against fp32 PyTorch on 256 probes (texts-1)" in rows
+    assert "cosine: at least 0.984000, 1st percentile 0.990000, mean 0.998000" in rows
+    assert "ten nearest: 94.5% kept" in rows
+    assert "alone against in a batch: off by 3e-08 at most, cosine at least 1.000000" in rows
+    assert rows.count("fidelity unknown") == 1
 
 
 @pytest.mark.usefixtures("models")
@@ -263,6 +270,8 @@ def test_models_json_holds_every_field(capsys: pytest.CaptureFixture[str]) -> No
     assert [model["name"] for model in printed] == ["minilm", "resnet50"]
     assert printed[0].keys() == vecserve.ModelInfo.__dataclass_fields__.keys()
     assert printed[0]["prompts"] == {"query": "query: "}
+    assert printed[0]["fidelity"] == FIDELITY
+    assert printed[1]["fidelity"] is None
 
 
 def test_violations_are_listed_a_line_each(server: Server, capsys: pytest.CaptureFixture[str]) -> None:

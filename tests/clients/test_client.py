@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from scripted_server import DIGEST, Failure, Server, overloaded, vector_of
+from scripted_server import DIGEST, FIDELITY, Failure, Server, overloaded, vector_of
 
 import vecserve
 from vecserve import Client, RetryPolicy
@@ -245,6 +245,7 @@ def test_model_returns_every_field(client: Client, server: Server) -> None:
             execution_provider="CPUExecutionProvider",
             default=True,
             prompts={"query": "query: "},
+            fidelity=model_service_pb2.Fidelity(**FIDELITY),
         )
     ]
 
@@ -264,7 +265,14 @@ def test_model_returns_every_field(client: Client, server: Server) -> None:
         execution_provider="CPUExecutionProvider",
         default=True,
         prompts={"query": "query: "},
+        fidelity=vecserve.Fidelity(**FIDELITY),
     )
+
+
+def test_a_model_of_a_server_that_tells_no_fidelity_has_none(server: Server, client: Client) -> None:
+    server.models = [model_service_pb2.Model(name="m")]
+
+    assert client.model("m").fidelity is None
 
 
 def test_an_unknown_model_is_named(client: Client) -> None:

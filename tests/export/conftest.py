@@ -1,11 +1,11 @@
 """Small models to export: real architectures with random weights and a tokenizer of single characters."""
 
 import json
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import onnx
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
@@ -23,6 +23,7 @@ from transformers import (
 from vecserve_export import bert
 from vecserve_export.bert import BertExport, export_bert
 from vecserve_export.samples import texts
+from vecserve_server.models.manifest import METADATA_PREFIX
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SIZE: Any = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48}
@@ -144,8 +145,12 @@ def reuse_graph(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
     """Makes exports take the graph of one in `tiny_models`: the same weights, and seconds of tracing saved."""
 
     def reuse(name: str) -> None:
-        def copy_graph(module: object, inputs: object, dynamic_shapes: object, file: Path) -> None:
-            shutil.copy(tiny_models / name / "1" / "model.onnx", file)
+        def copy_graph(
+            module: object, inputs: object, dynamic_shapes: object, file: Path, facts: Mapping[str, str]
+        ) -> None:
+            graph = onnx.load(tiny_models / name / "1" / "model.onnx")
+            onnx.helper.set_model_props(graph, {f"{METADATA_PREFIX}{field}": fact for field, fact in facts.items()})
+            onnx.save(graph, file)
 
         monkeypatch.setattr(bert, "write_graph", copy_graph)
 

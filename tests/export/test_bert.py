@@ -13,8 +13,9 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertForMaskedLM, 
 
 from vecserve_export import bert
 from vecserve_export.bert import BertExport, export_bert
-from vecserve_export.encoder import load_encoder
+from vecserve_export.encoder import encode, load_encoder, load_tokenizer
 from vecserve_export.errors import ExportError, FidelityError, SourceError, UnsupportedModelError
+from vecserve_export.fidelity import BOUNDS
 from vecserve_export.sources import PACKAGES
 from vecserve_server.models.inputs import InputLimits, TextInputs
 from vecserve_server.models.manifest import Manifest, TextInput
@@ -109,11 +110,26 @@ def test_the_graph_leaves_batch_and_sequence_open(tiny_models: Path) -> None:
 
 def test_fidelity_and_tools_are_recorded(tiny_models: Path) -> None:
     manifest = Manifest.read(tiny_models / "mean" / "1")
-    assert manifest.fidelity.samples >= 20
-    assert 0 < manifest.fidelity.max_absolute_error < 1e-5
-    assert manifest.fidelity.min_cosine > 0.999999
+    fidelity = manifest.fidelity
+    assert (fidelity.probe_set, fidelity.samples, fidelity.bounds) == ("texts-1", 256, BOUNDS["fp32"])
+    assert 0 < fidelity.max_absolute_error < 1e-5
+    assert 0.999999 < fidelity.min_cosine <= fidelity.p1_cosine <= fidelity.mean_cosine
+    assert 0 < fidelity.mean_similarity_error < fidelity.max_similarity_error < 1e-5
+    assert 0.999 < fidelity.min_rank_correlation <= fidelity.mean_rank_correlation
+    assert fidelity.mean_top10_overlap > 0.99
+    assert 0 < fidelity.max_batch_difference < 1e-6
+    assert fidelity.min_batch_cosine > 0.999999
     assert set(manifest.exported_with) == {"torch", "transformers", "onnx", "onnxscript", "onnxruntime", "vecserve"}
     assert manifest.exported_at.tzinfo is not None
+
+
+def test_the_graph_says_what_it_is(tiny_models: Path) -> None:
+    metadata = {entry.key: entry.value for entry in onnx.load(tiny_models / "cls" / "1" / "model.onnx").metadata_props}
+    assert metadata == {
+        "vecserve.precision": "fp32",
+        "vecserve.pooling": "cls",
+        "vecserve.input.max_token_count": "48",
+    }
 
 
 def test_a_directory_is_recorded_by_its_name_alone(tiny_models: Path) -> None:
@@ -209,10 +225,20 @@ def with_weights_of(kind: Any, configured_like: Path, directory: Path, without: 
     return directory
 
 
+def test_vectors_do_not_depend_on_which_texts_share_a_length(bert_directory: Path) -> None:
+    encoder, tokenizer = load_encoder(bert_directory), load_tokenizer(bert_directory, lowercase=False)
+    texts = ["rain", "rain falls", "snow", "a", "hail"]
+    together = encode(encoder, tokenizer, texts, "mean", 48)
+    alone = np.concatenate([encode(encoder, tokenizer, [text], "mean", 48) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
 def test_a_graph_that_differs_from_pytorch_is_not_published(
     bert_directory: Path, tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write_perturbed_graph(module: object, inputs: object, dynamic_shapes: object, file: Path) -> None:
+    def write_perturbed_graph(
+        module: object, inputs: object, dynamic_shapes: object, file: Path, facts: object
+    ) -> None:
         graph = onnx.load(tiny_models / "mean" / "1" / "model.onnx")
         for weights in graph.graph.initializer:
             values = onnx.numpy_helper.to_array(weights)

@@ -1,39 +1,71 @@
-import numpy as np
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+import onnx
 import pytest
-from numpy.typing import NDArray
+from onnxruntime.quantization import quantize_dynamic
 
-from vecserve_export.errors import FidelityError
-from vecserve_export.verify import UNMEASURED, measure
-
-Rows = NDArray[np.float32]
-
-ROWS: Rows = np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32)
-
-
-def test_equal_vectors_have_no_error() -> None:
-    fidelity = measure(ROWS, ROWS, UNMEASURED)
-    assert (fidelity.samples, fidelity.max_absolute_error) == (5, 0.0)
-    assert fidelity.min_cosine == pytest.approx(1.0)
-
-
-def test_the_worst_component_of_the_worst_row_counts() -> None:
-    served = (ROWS * np.float32(0.25)).copy()
-    served[3, 2] += 5e-5
-    assert measure(ROWS * np.float32(0.25), served, UNMEASURED).max_absolute_error == pytest.approx(5e-5, rel=0.01)
+from vecserve_export import probes, samples
+from vecserve_export.encoder import encode, load_encoder, load_tokenizer
+from vecserve_export.errors import ExportError, FidelityError
+from vecserve_export.verify import UNMEASURED, Reference, verify
+from vecserve_server.models.inputs import TextInputs
+from vecserve_server.models.manifest import (
+    GRAPH_FILE,
+    METADATA_PREFIX,
+    TOKENIZER_FILE,
+    Manifest,
+    file_digest,
+)
 
 
-def test_large_values_may_err_in_proportion() -> None:
-    expected = (200 * ROWS / np.abs(ROWS).max(axis=1, keepdims=True)).astype(np.float32)
-    assert measure(expected, expected + np.float32(0.01), UNMEASURED).max_absolute_error == pytest.approx(
-        5e-5, rel=0.01
+@pytest.fixture(scope="module")
+def references(bert_directory: Path) -> list[Reference]:
+    """Odd samples and probes."""
+    encoder, tokenizer = load_encoder(bert_directory), load_tokenizer(bert_directory, lowercase=False)
+    return [
+        Reference(TextInputs(texts), encode(encoder, tokenizer, texts, "mean", 48))
+        for texts in (samples.texts(48), probes.texts())
+    ]
+
+
+@pytest.fixture
+def staged(tiny_models: Path, tmp_path: Path) -> Path:
+    """The tiny BERT's files, without the manifest."""
+    for file in (GRAPH_FILE, TOKENIZER_FILE):
+        shutil.copy(tiny_models / "mean" / "1" / file, tmp_path)
+    return tmp_path
+
+
+def manifest_for(staged: Path, tiny_models: Path, **changes: Any) -> Manifest:
+    manifest = Manifest.read(tiny_models / "mean" / "1")
+    return manifest.model_copy(
+        update={"graph_digest": file_digest(staged / GRAPH_FILE), "fidelity": UNMEASURED, **changes}
     )
 
 
-@pytest.mark.parametrize(
-    "served",
-    [ROWS * np.float32(1.001), ROWS + np.float32(0.01), np.full_like(ROWS, np.nan), np.zeros_like(ROWS), ROWS[:, :8]],
-    ids=["scaled", "shifted", "nan", "zero", "narrow"],
-)
-def test_other_vectors_are_refused(served: Rows) -> None:
-    with pytest.raises(FidelityError):
-        measure(ROWS, served, UNMEASURED)
+def test_what_is_measured_is_written(staged: Path, tiny_models: Path, references: list[Reference]) -> None:
+    measured = verify(staged, manifest_for(staged, tiny_models), *references)
+    assert Manifest.read(staged) == measured
+    assert measured.fidelity == Manifest.read(tiny_models / "mean" / "1").fidelity
+
+
+def test_int8_that_scales_whole_batches_is_refused_for_what_company_does_to_its_vectors(
+    staged: Path, tiny_models: Path, references: list[Reference]
+) -> None:
+    cast(Any, quantize_dynamic)(staged / GRAPH_FILE, staged / GRAPH_FILE, per_channel=True)
+    graph = onnx.load(staged / GRAPH_FILE)
+    facts = {**Manifest.read(tiny_models / "mean" / "1").graph_facts, "precision": "int8"}
+    onnx.helper.set_model_props(graph, {f"{METADATA_PREFIX}{field}": fact for field, fact in facts.items()})
+    onnx.save(graph, staged / GRAPH_FILE)
+
+    with pytest.raises(FidelityError, match=r"max_batch_difference is [0-9.e-]+, and at most 1e-06 is allowed"):
+        verify(staged, manifest_for(staged, tiny_models, precision="int8"), *references)
+
+
+def test_what_the_server_would_not_open_is_refused(
+    staged: Path, tiny_models: Path, references: list[Reference]
+) -> None:
+    with pytest.raises(ExportError, match=r"can't be served: .*manifest precision is 'int8'"):
+        verify(staged, manifest_for(staged, tiny_models, precision="int8"), *references)

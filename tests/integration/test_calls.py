@@ -99,7 +99,12 @@ def test_models_are_described_and_listed_in_pages(models: ModelServiceStub) -> N
         source="random:0",
         execution_provider="CPUExecutionProvider",
         default=True,
+        fidelity=resnet50.fidelity,
     )
+    fidelity = resnet50.fidelity
+    assert (fidelity.probe_set, fidelity.samples) == ("images-1", 64)
+    assert 0.99999 < fidelity.min_cosine <= fidelity.p1_cosine <= fidelity.mean_cosine <= 1
+    assert fidelity.max_batch_difference < 1e-5
 
 
 def test_a_request_id_is_echoed_and_timings_are_told(embedding: EmbeddingServiceStub) -> None:

@@ -13,12 +13,13 @@ from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from vecserve_server.models.fidelity import Fidelity
 from vecserve_server.models.inputs import InputLimits
 from vecserve_server.models.manifest import (
     GRAPH_FILE,
     MANIFEST_FILE,
+    METADATA_PREFIX,
     TOKENIZER_FILE,
-    Fidelity,
     ImageInput,
     Manifest,
     Source,
@@ -39,7 +40,25 @@ _WORDS = ["the", "cat", "sat", "on", "mat", "query", ":", "hello", "world", "猫
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _VOCABULARY = [*_SPECIAL, *_LETTERS, *(f"##{letter}" for letter in _LETTERS), *_WORDS]
 _TEXT_DIMENSIONS = 8
+_TEXT_TOKENS = 64
 _IMAGE_EDGE = 8
+
+FIDELITY = Fidelity(
+    probe_set="texts-1",
+    samples=256,
+    max_absolute_error=0.25,
+    min_cosine=0.985,
+    p1_cosine=0.99,
+    mean_cosine=0.995,
+    max_similarity_error=0.05,
+    mean_similarity_error=0.01,
+    min_rank_correlation=0.97,
+    mean_rank_correlation=0.98,
+    mean_top10_overlap=0.9,
+    max_batch_difference=1e-7,
+    min_batch_cosine=0.999,
+    bounds={"min_cosine": 0.98, "max_batch_difference": 1e-6},
+)
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +107,7 @@ def _write_text_artifact(directory: Path) -> None:
     _tokenizer().save(str(directory / TOKENIZER_FILE))
     onnx.save(_text_graph(), directory / GRAPH_FILE)
     spec = TextInput(
-        max_token_count=64,
+        max_token_count=_TEXT_TOKENS,
         pad_token_id=0,
         tokenizer_digest=file_digest(directory / TOKENIZER_FILE),
         prompts={"query": "query: "},
@@ -128,9 +147,7 @@ def _manifest(**changes: Any) -> Manifest:
         "normalization": "none",
         "precision": "fp32",
         "source": Source(uri="random:0", digest=None, random=True),
-        "fidelity": Fidelity(
-            samples=1, max_absolute_error=0.0, min_cosine=1.0, absolute_error_bound=1e-4, cosine_bound=0.999
-        ),
+        "fidelity": FIDELITY,
         "exported_at": datetime(2025, 1, 1, tzinfo=UTC),
         "exported_with": {"onnx": onnx.__version__},
     }
@@ -169,7 +186,8 @@ def _text_graph() -> onnx.ModelProto:
         for name in ("input_ids", "attention_mask")
     ]
     constants = {"table": table, "last": np.array([-1], np.int64), "sequence": np.array([1], np.int64)}
-    return _model(nodes, inputs, _TEXT_DIMENSIONS, constants)
+    facts = {"precision": "fp32", "pooling": "mean", "input.max_token_count": str(_TEXT_TOKENS)}
+    return _model(nodes, inputs, _TEXT_DIMENSIONS, constants, facts)
 
 
 def _image_graph() -> onnx.ModelProto:
@@ -178,15 +196,21 @@ def _image_graph() -> onnx.ModelProto:
         helper.make_node("ReduceMean", ["colours"], ["embeddings"], axes=[1, 2], keepdims=0),
     ]
     shape = ["batch", _IMAGE_EDGE, _IMAGE_EDGE, 3]
-    return _model(nodes, [helper.make_tensor_value_info("pixels", TensorProto.UINT8, shape)], 3, {})
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, shape)
+    return _model(nodes, [pixels], 3, {}, {"precision": "fp32", "pooling": "pool"})
 
 
 def _model(
-    nodes: list[onnx.NodeProto], inputs: list[onnx.ValueInfoProto], dimensions: int, constants: Mapping[str, Any]
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    dimensions: int,
+    constants: Mapping[str, Any],
+    facts: Mapping[str, str],
 ) -> onnx.ModelProto:
     output = helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["batch", dimensions])
     weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "tiny", inputs, [output], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    helper.set_model_props(model, {f"{METADATA_PREFIX}{field}": fact for field, fact in facts.items()})
     onnx.checker.check_model(model)
     return model

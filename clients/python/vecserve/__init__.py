@@ -30,7 +30,7 @@ from vecserve.errors import (
     WrongModalityError,
 )
 from vecserve.images import ImageInput
-from vecserve.models import ModelInfo, ModelVersion
+from vecserve.models import Fidelity, ModelInfo, ModelVersion
 from vecserve.retry import RetryPolicy
 
 __version__ = version("vecserve")
@@ -42,6 +42,7 @@ __all__ = [
     "Client",
     "DeadlineExceededError",
     "Embeddings",
+    "Fidelity",
     "FieldViolation",
     "ImageInput",
     "InferenceFailedError",

@@ -1,7 +1,7 @@
 """What a server says of the models it has loaded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from vecserve.v1 import embedding_service_pb2, model_service_pb2
 
@@ -20,6 +20,43 @@ class ModelVersion:
     def from_proto(cls, model: embedding_service_pb2.ModelVersion) -> "ModelVersion":
         """Return the same as a plain value."""
         return cls(model.name, model.version, model.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """How far a graph was from fp32 PyTorch on a fixed set of ordinary inputs, the probes, when it was exported.
+
+    The similarity of two probes is the cosine between their vectors.
+    """
+
+    probe_set: str
+    """Name of the set of probes: figures of two sets can't be compared."""
+    samples: int
+    """Number of probes."""
+    max_absolute_error: float
+    """Largest difference of one element of a vector, not normalized."""
+    min_cosine: float
+    """Smallest cosine between a probe's vector and PyTorch's."""
+    p1_cosine: float
+    """Its 1st percentile."""
+    mean_cosine: float
+    max_similarity_error: float
+    """Largest difference of the similarity of two probes."""
+    mean_similarity_error: float
+    min_rank_correlation: float
+    """Smallest Spearman correlation of the order in which a probe's similarity puts all others."""
+    mean_rank_correlation: float
+    mean_top10_overlap: float
+    """Share of a probe's ten most similar others that are the same, averaged over the probes."""
+    max_batch_difference: float
+    """Largest difference of one element between the unit vectors of a probe alone and in a batch."""
+    min_batch_cosine: float
+    """Smallest cosine between the vectors of a probe alone and in a batch."""
+
+    @classmethod
+    def from_proto(cls, fidelity: model_service_pb2.Fidelity) -> "Fidelity":
+        """Return the same as a plain value."""
+        return cls(**{field.name: getattr(fidelity, field.name) for field in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +92,8 @@ class ModelInfo:
     """Whether calls of its modality that name no model get this one."""
     prompts: Mapping[str, str] = field(hash=False)
     """Texts put before the input, by the name that a call's `prompt` selects."""
+    fidelity: Fidelity | None
+    """How true its vectors are; None from a server that doesn't say."""
 
     @classmethod
     def from_proto(cls, model: model_service_pb2.Model) -> "ModelInfo":
@@ -75,6 +114,7 @@ class ModelInfo:
             execution_provider=model.execution_provider,
             default=model.default,
             prompts=dict(model.prompts),
+            fidelity=Fidelity.from_proto(model.fidelity) if model.HasField("fidelity") else None,
         )
 
 

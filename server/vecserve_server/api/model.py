@@ -64,4 +64,5 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
             execution_provider=model.execution_provider,
             default=catalog.is_default(model),
             prompts=text.prompts if text else {},
+            fidelity=pb.Fidelity(**manifest.fidelity.model_dump(exclude={"bounds"})),
         )

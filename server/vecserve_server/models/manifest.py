@@ -9,13 +9,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from vecserve_server.models.fidelity import Fidelity
+from vecserve_server.models.record import Record
 from vecserve_server.validation import describe
 
 GRAPH_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_FILE = "tokenizer.json"
+
+METADATA_PREFIX = "vecserve."
+"""Comes before a field's path where the graph's own metadata states the same as the field."""
 
 Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Positive = Annotated[int, Field(gt=0)]
@@ -25,11 +30,7 @@ class ArtifactError(Exception):
     """An artifact can't be served: a file is missing, altered, or contradicts its manifest."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class TextInput(_Record):
+class TextInput(Record):
     """How texts become the graph's inputs, `input_ids` and `attention_mask`: `(batch, sequence)` int64."""
 
     modality: Literal["text"] = "text"
@@ -37,11 +38,11 @@ class TextInput(_Record):
     """Most tokens of a text that the model reads, special tokens included."""
     pad_token_id: Annotated[int, Field(ge=0)]
     tokenizer_digest: Sha256
-    prompts: dict[str, str] = {}
+    prompts: dict[str, str] = Field(default_factory=dict[str, str])
     """Texts put before the input, by name."""
 
 
-class ImageInput(_Record):
+class ImageInput(Record):
     """How images become the graph's input, `pixels`: `(batch, crop_size, crop_size, 3)` uint8 RGB.
 
     Scaling to [0, 1], mean and standard deviation are inside the graph, and recorded here to be known.
@@ -63,7 +64,7 @@ class ImageInput(_Record):
         return self
 
 
-class Source(_Record):
+class Source(Record):
     """Where the weights came from."""
 
     uri: Annotated[str, Field(min_length=1)]
@@ -74,22 +75,10 @@ class Source(_Record):
     """Whether the weights were never trained: the vectors have the right shape and mean nothing."""
 
 
-class Fidelity(_Record):
-    """How far the graph, run by ONNX Runtime, was from PyTorch when it was exported."""
-
-    samples: Positive
-    max_absolute_error: Annotated[float, Field(ge=0)]
-    """Largest difference of one component of the graph's output, not normalized; vectors with components beyond 1 are
-    divided by the largest of them first."""
-    min_cosine: Annotated[float, Field(ge=-1, le=1.000001)]
-    absolute_error_bound: float
-    cosine_bound: float
-
-
-class Manifest(_Record):
+class Manifest(Record):
     """Everything that the server must know of an artifact, and a user may want to."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     graph_digest: Sha256
     input: Annotated[TextInput | ImageInput, Field(discriminator="modality")]
     output: Annotated[str, Field(min_length=1)]
@@ -115,9 +104,21 @@ class Manifest(_Record):
             )
         return self
 
+    @model_validator(mode="after")
+    def _bounds_are_kept(self) -> Self:
+        if missed := self.fidelity.missed:
+            raise ValueError("; ".join(f"fidelity.{why}" for why in missed))
+        return self
+
     @property
     def modality(self) -> Literal["text", "image"]:
         return self.input.modality
+
+    @property
+    def graph_facts(self) -> dict[str, str]:
+        """What the graph must say of itself too, by field: nothing that it computes would show them to be wrong."""
+        text = {"input.max_token_count": str(self.input.max_token_count)} if isinstance(self.input, TextInput) else {}
+        return {"precision": self.precision, "pooling": self.pooling, **text}
 
     @classmethod
     def read(cls, directory: Path) -> Self:
@@ -132,7 +133,7 @@ class Manifest(_Record):
         except OSError as error:
             raise ArtifactError(f"{path}: {error.strerror}") from error
         except ValidationError as error:
-            raise ArtifactError(f"{path}: {describe(error)}") from error
+            raise ArtifactError(f"{path}: {_explain(error)}") from error
 
     def check_files(self, directory: Path) -> None:
         """Compares the files beside the manifest with the digests it states.
@@ -160,3 +161,14 @@ def _check_digest(path: Path, field: str, expected: str) -> None:
         raise ArtifactError(
             f"{path} is not the file that was exported: manifest {field} is {expected}, its own {actual}"
         )
+
+
+def _explain(error: ValidationError) -> str:
+    """What is wrong; of a manifest of another version only that, since any other field may differ with it."""
+    for problem in error.errors():
+        if problem["loc"] == ("schema_version",):
+            return (
+                f"schema_version is {problem['input']!r:.80}, and this vecserve reads 2: export the model anew with "
+                "'vecserve export'"
+            )
+    return describe(error)

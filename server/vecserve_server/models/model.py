@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vecserve_server.models.agreement import check_graph
 from vecserve_server.models.image import ImagePreprocessor
 from vecserve_server.models.inputs import ImageInputs, InputLimits, PreparedItem, TextInputs
 from vecserve_server.models.manifest import (
@@ -146,7 +147,7 @@ def open_artifact(directory: Path, options: SessionOptions, limits: InputLimits)
     manifest = Manifest.read(directory)
     manifest.check_files(directory)
     graph = _load_graph(directory / GRAPH_FILE, options)
-    _check_graph(directory / GRAPH_FILE, graph, manifest)
+    check_graph(directory / GRAPH_FILE, graph, manifest)
     match manifest.input:
         case TextInput() as spec:
             return TextModel(directory, manifest, spec, graph, limits)
@@ -161,21 +162,3 @@ def _load_graph(file: Path, options: SessionOptions) -> Graph:
         raise
     except Exception as error:  # ONNX Runtime's errors share no other base
         raise ArtifactError(f"{file}: ONNX Runtime can't load it: {error}") from error
-
-
-def _check_graph(file: Path, graph: Graph, manifest: Manifest) -> None:
-    expected = {"text": {"input_ids", "attention_mask"}, "image": {"pixels"}}[manifest.modality]
-    if set(graph.inputs) != expected:
-        raise ArtifactError(
-            f"{file}: a graph for manifest input.modality '{manifest.modality}' takes {sorted(expected)}, "
-            f"and this one takes {sorted(graph.inputs)}"
-        )
-    if manifest.output not in graph.outputs:
-        raise ArtifactError(
-            f"{file}: manifest output is '{manifest.output}', and the graph has {sorted(graph.outputs)}"
-        )
-    shape = graph.outputs[manifest.output]
-    if len(shape) != 2 or shape[1] != manifest.dimensionality:
-        raise ArtifactError(
-            f"{file}: manifest dimensionality is {manifest.dimensionality}, and the graph's output {shape}"
-        )

@@ -77,6 +77,11 @@ class Graph:
         """Shapes of the outputs by name."""
         return {node.name: node.shape for node in cast("list[Any]", self._session.get_outputs())}
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the file says of itself, by key."""
+        return cast("dict[str, str]", self._session.get_modelmeta().custom_metadata_map)
+
     def run(self, output: str, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Computes one output, `(batch, ...)`."""
         return cast("NDArray[np.float32]", self._session.run([output], feeds)[0])

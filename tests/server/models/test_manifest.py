@@ -56,7 +56,6 @@ def test_the_modality_says_which_input_it_is(write: Write) -> None:
         ("dimensionality", None, "dimensionality: Field required"),
         ("flavour", "sweet", "flavour: Extra inputs are not permitted (given: 'sweet')"),
         ("input.flavour", 1, "input.image.flavour: Extra inputs are not permitted (given: 1)"),
-        ("schema_version", 2, "schema_version: Input should be 1 (given: 2)"),
         ("graph_digest", "md5:0", "graph_digest: String should match pattern '^sha256:[0-9a-f]{64}$' (given: 'md5:0')"),
         ("graph_digest", f"sha256:{'A' * 64}", "graph_digest: String should match pattern"),
         ("dimensionality", 0, "dimensionality: Input should be greater than 0 (given: 0)"),
@@ -69,12 +68,16 @@ def test_the_modality_says_which_input_it_is(write: Write) -> None:
         ("input.interpolation", "area", "input.image.interpolation: Input should be"),
         ("output", "", "output: String should have at least 1 character (given: '')"),
         ("source.uri", "", "source.uri: String should have at least 1 character"),
-        (
-            "fidelity.min_cosine",
-            1.5,
-            "fidelity.min_cosine: Input should be less than or equal to 1.000001 (given: 1.5)",
-        ),
+        ("fidelity.min_cosine", 1.5, "fidelity.min_cosine: Input should be less than or equal to 1 (given: 1.5)"),
         ("fidelity.max_absolute_error", -1, "fidelity.max_absolute_error: Input should be greater than or equal to 0"),
+        ("fidelity.mean_top10_overlap", None, "fidelity.mean_top10_overlap: Field required"),
+        ("fidelity.bounds.speed", 1, "fidelity.bounds.speed"),
+        ("fidelity.min_cosine", 0.9, "fidelity.min_cosine is 0.9000000, and at least 0.98 is asked for"),
+        (
+            "fidelity.max_batch_difference",
+            0.03,
+            "fidelity.max_batch_difference is 0.03, and at most 1e-06 is allowed",
+        ),
         ("exported_at", "yesterday", "exported_at: Input should be a valid datetime"),
         ("supported_dimensionalities", [2], "supported_dimensionalities [2] must rise to dimensionality 3"),
         ("supported_dimensionalities", [3, 2], "supported_dimensionalities [3, 2] must rise to dimensionality 3"),
@@ -90,6 +93,19 @@ def test_a_field_that_is_wrong_is_named_with_its_value(write: Write, path: str, 
 
     assert str(directory / MANIFEST_FILE) in str(refusal.value)
     assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_a_manifest_of_another_version_is_refused_by_that_alone(write: Write, version: int) -> None:
+    directory = write({"schema_version": version, "fidelity": {"samples": 1}})
+
+    with pytest.raises(ArtifactError) as refusal:
+        Manifest.read(directory)
+
+    assert str(refusal.value) == (
+        f"{directory / MANIFEST_FILE}: schema_version is {version}, and this vecserve reads 2: export the model anew "
+        "with 'vecserve export'"
+    )
 
 
 def test_every_wrong_field_is_named(write: Write) -> None:

@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from vecserve_server.models.inputs import ImageInputs, InputLimits, TextInputs
 from vecserve_server.models.manifest import (
     GRAPH_FILE,
     MANIFEST_FILE,
+    METADATA_PREFIX,
     TOKENIZER_FILE,
     ArtifactError,
     Manifest,
@@ -71,6 +73,12 @@ def graph_with(inputs: dict[str, list[Any]], output: list[Any]) -> bytes:
         [shape],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    return with_metadata(model, precision="fp32", pooling="mean", **{"input.max_token_count": "64"})
+
+
+def with_metadata(model: onnx.ModelProto, **facts: str) -> bytes:
+    """The model, saying nothing of itself but the facts."""
+    helper.set_model_props(model, {f"{METADATA_PREFIX}{field}": fact for field, fact in facts.items()})
     return model.SerializeToString()
 
 
@@ -155,10 +163,67 @@ def test_a_tokenizer_that_does_not_load_is_refused(rewrite: Rewrite, tokenizer: 
     assert refusal(directory).startswith(f"{directory / TOKENIZER_FILE}: it can't be read as a tokenizer: ")
 
 
-def test_a_dimensionality_that_is_not_the_graphs_is_refused(rewrite: Rewrite) -> None:
-    message = refusal(rewrite("text", dimensionality=16, supported_dimensionalities=(16,)))
+@pytest.mark.parametrize(
+    ("kind", "lie", "message"),
+    [
+        ("text", {"dimensionality": 16}, "supported_dimensionalities [4, 8] must rise to dimensionality 16"),
+        (
+            "text",
+            {"dimensionality": 16, "supported_dimensionalities": [16]},
+            f"{GRAPH_FILE}: manifest dimensionality is 16, and the graph's output ['batch', 8]",
+        ),
+        ("text", {"supported_dimensionalities": [4]}, "supported_dimensionalities [4] must rise to dimensionality 8"),
+        ("text", {"graph_digest": f"sha256:{'0' * 64}"}, "manifest graph_digest is sha256:00"),
+        ("text", {"input.tokenizer_digest": f"sha256:{'0' * 64}"}, "manifest input.tokenizer_digest is sha256:00"),
+        ("text", {"output": "pooled"}, "manifest output is 'pooled', and the graph has ['embeddings']"),
+        (
+            "text",
+            {"precision": "int8"},
+            f"{GRAPH_FILE}: manifest precision is 'int8', and the graph's metadata says 'fp32'",
+        ),
+        ("text", {"pooling": "cls"}, "manifest pooling is 'cls', and the graph's metadata says 'mean'"),
+        ("image", {"pooling": "logits"}, "manifest pooling is 'logits', and the graph's metadata says 'pool'"),
+        (
+            "text",
+            {"input.max_token_count": 512},
+            "manifest input.max_token_count is '512', and the graph's metadata says '64'",
+        ),
+        (
+            "image",
+            {"input.crop_size": 6},
+            f"{GRAPH_FILE}: manifest input.crop_size is 6, and the graph's input ['batch', 8, 8, 3]",
+        ),
+        ("text", {"fidelity.min_cosine": 0.9}, "fidelity.min_cosine is 0.9000000, and at least 0.98 is asked for"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_a_manifest_that_lies_is_refused_with_the_field(
+    rewrite: Rewrite, kind: str, lie: dict[str, Any], message: str
+) -> None:
+    directory = rewrite(kind)
+    edit(directory, lie)
 
-    assert "manifest dimensionality is 16, and the graph's output ['batch', 8]" in message
+    assert message in refusal(directory)
+
+
+def edit(directory: Path, changes: dict[str, Any]) -> None:
+    fields = json.loads((directory / MANIFEST_FILE).read_text())
+    for path, value in changes.items():
+        record, _, name = path.rpartition(".")
+        (fields[record] if record else fields)[name] = value
+    (directory / MANIFEST_FILE).write_text(json.dumps(fields))
+
+
+@pytest.mark.parametrize("field", ["precision", "pooling", "input.max_token_count"])
+def test_a_graph_that_does_not_say_what_it_is_is_refused(rewrite: Rewrite, text_artifact: Path, field: str) -> None:
+    graph = onnx.load(text_artifact / GRAPH_FILE)
+    facts = {**Manifest.read(text_artifact).graph_facts}
+    del facts[field]
+
+    message = refusal(rewrite("text", graph=with_metadata(graph, **facts)))
+
+    assert f"manifest {field} is '" in message
+    assert f"the graph's metadata lacks vecserve.{field}: export the model anew" in message
 
 
 @pytest.mark.parametrize("output", [["b", "s", 8], [8], []])
@@ -166,12 +231,6 @@ def test_an_output_that_is_not_one_vector_for_each_input_is_refused(rewrite: Rew
     message = refusal(rewrite("text", graph=graph_with(TEXT_INPUTS, output)))
 
     assert "manifest dimensionality is 8, and the graph's output" in message
-
-
-def test_an_output_of_another_name_is_refused(rewrite: Rewrite) -> None:
-    message = refusal(rewrite("text", output="pooled"))
-
-    assert "manifest output is 'pooled', and the graph has ['embeddings']" in message
 
 
 def test_a_graph_of_another_modality_is_refused(rewrite: Rewrite, image_artifact: Path) -> None:

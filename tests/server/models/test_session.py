@@ -13,9 +13,10 @@ def graph(image_artifact: Path) -> Graph:
     return Graph(image_artifact / GRAPH_FILE, SessionOptions())
 
 
-def test_a_graph_tells_its_inputs_and_outputs(graph: Graph) -> None:
+def test_a_graph_tells_its_inputs_and_outputs_and_what_it_is(graph: Graph) -> None:
     assert graph.inputs == {"pixels": ["batch", 8, 8, 3]}
     assert graph.outputs == {"embeddings": ["batch", 3]}
+    assert graph.metadata == {"vecserve.precision": "fp32", "vecserve.pooling": "pool"}
     assert graph.provider == "CPUExecutionProvider"
 
 

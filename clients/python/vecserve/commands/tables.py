@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vecserve.embeddings import Embeddings
-from vecserve.models import ModelInfo
+from vecserve.models import Fidelity, ModelInfo
 
 _PREVIEW = 3  # elements of a vector
 _MATRIX = range(2, 13)  # numbers of inputs whose similarities still fit side by side
@@ -115,7 +115,22 @@ def _details(model: ModelInfo) -> dict[str, object]:
         "supported_dimensionalities": ", ".join(map(str, model.supported_dimensionalities)),
         "default": _yes(model.default),
         "prompts": prompts or "none",
+        "fidelity": _fidelity(model.fidelity) if model.fidelity else "unknown",
     }
+
+
+def _fidelity(figures: Fidelity) -> str:
+    return (
+        f"against fp32 PyTorch on {figures.samples} probes ({figures.probe_set})\n"
+        f"cosine: at least {figures.min_cosine:.6f}, 1st percentile {figures.p1_cosine:.6f}, "
+        f"mean {figures.mean_cosine:.6f}\n"
+        f"elements: off by {figures.max_absolute_error:.2g} at most\n"
+        f"similarities: off by {figures.max_similarity_error:.2g} at most, mean {figures.mean_similarity_error:.2g}\n"
+        f"rank correlation: at least {figures.min_rank_correlation:.6f}, mean {figures.mean_rank_correlation:.6f}\n"
+        f"ten nearest: {figures.mean_top10_overlap:.1%} kept\n"
+        f"alone against in a batch: off by {figures.max_batch_difference:.2g} at most, "
+        f"cosine at least {figures.min_batch_cosine:.6f}"
+    )
 
 
 def _table(*columns: str) -> Table:

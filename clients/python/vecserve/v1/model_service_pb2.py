@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from vecserve.v1 import embedding_service_pb2 as vecserve_dot_v1_dot_embedding__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvecserve/v1/model_service.proto\x12\x0bvecserve.v1\x1a#vecserve/v1/embedding_service.proto\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.vecserve.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xcb\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\'\n\x08modality\x18\x04 \x01(\x0e\x32\x15.vecserve.v1.Modality\x12\x16\n\x0e\x64imensionality\x18\x05 \x01(\x05\x12\"\n\x1asupported_dimensionalities\x18\x06 \x03(\x05\x12\x39\n\x15\x64\x65\x66\x61ult_normalization\x18\x07 \x01(\x0e\x32\x1a.vecserve.v1.Normalization\x12\x0f\n\x07pooling\x18\x08 \x01(\t\x12\x17\n\x0fmax_token_count\x18\t \x01(\x05\x12\x17\n\x0fmax_batch_count\x18\n \x01(\x05\x12\x11\n\tprecision\x18\x0b \x01(\t\x12\x0e\n\x06source\x18\x0c \x01(\t\x12\x1a\n\x12\x65xecution_provider\x18\r \x01(\t\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x0e \x01(\x08\x12\x30\n\x07prompts\x18\x0f \x03(\x0b\x32\x1f.vecserve.v1.Model.PromptsEntry\x1a.\n\x0cPromptsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*K\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x11\n\rMODALITY_TEXT\x10\x01\x12\x12\n\x0eMODALITY_IMAGE\x10\x02\x32\x9b\x01\n\x0cModelService\x12<\n\x08GetModel\x12\x1c.vecserve.v1.GetModelRequest\x1a\x12.vecserve.v1.Model\x12M\n\nListModels\x12\x1e.vecserve.v1.ListModelsRequest\x1a\x1f.vecserve.v1.ListModelsResponseB\x1aP\x01Z\x16vecserve/v1;vecservev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvecserve/v1/model_service.proto\x12\x0bvecserve.v1\x1a#vecserve/v1/embedding_service.proto\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.vecserve.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf4\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\'\n\x08modality\x18\x04 \x01(\x0e\x32\x15.vecserve.v1.Modality\x12\x16\n\x0e\x64imensionality\x18\x05 \x01(\x05\x12\"\n\x1asupported_dimensionalities\x18\x06 \x03(\x05\x12\x39\n\x15\x64\x65\x66\x61ult_normalization\x18\x07 \x01(\x0e\x32\x1a.vecserve.v1.Normalization\x12\x0f\n\x07pooling\x18\x08 \x01(\t\x12\x17\n\x0fmax_token_count\x18\t \x01(\x05\x12\x17\n\x0fmax_batch_count\x18\n \x01(\x05\x12\x11\n\tprecision\x18\x0b \x01(\t\x12\x0e\n\x06source\x18\x0c \x01(\t\x12\x1a\n\x12\x65xecution_provider\x18\r \x01(\t\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x0e \x01(\x08\x12\x30\n\x07prompts\x18\x0f \x03(\x0b\x32\x1f.vecserve.v1.Model.PromptsEntry\x12\'\n\x08\x66idelity\x18\x10 \x01(\x0b\x32\x15.vecserve.v1.Fidelity\x1a.\n\x0cPromptsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd4\x02\n\x08\x46idelity\x12\x11\n\tprobe_set\x18\x01 \x01(\t\x12\x0f\n\x07samples\x18\x02 \x01(\x05\x12\x1a\n\x12max_absolute_error\x18\x03 \x01(\x01\x12\x12\n\nmin_cosine\x18\x04 \x01(\x01\x12\x11\n\tp1_cosine\x18\x05 \x01(\x01\x12\x13\n\x0bmean_cosine\x18\x06 \x01(\x01\x12\x1c\n\x14max_similarity_error\x18\x07 \x01(\x01\x12\x1d\n\x15mean_similarity_error\x18\x08 \x01(\x01\x12\x1c\n\x14min_rank_correlation\x18\t \x01(\x01\x12\x1d\n\x15mean_rank_correlation\x18\n \x01(\x01\x12\x1a\n\x12mean_top10_overlap\x18\x0b \x01(\x01\x12\x1c\n\x14max_batch_difference\x18\x0c \x01(\x01\x12\x18\n\x10min_batch_cosine\x18\r \x01(\x01*K\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x11\n\rMODALITY_TEXT\x10\x01\x12\x12\n\x0eMODALITY_IMAGE\x10\x02\x32\x9b\x01\n\x0cModelService\x12<\n\x08GetModel\x12\x1c.vecserve.v1.GetModelRequest\x1a\x12.vecserve.v1.Model\x12M\n\nListModels\x12\x1e.vecserve.v1.ListModelsRequest\x1a\x1f.vecserve.v1.ListModelsResponseB\x1aP\x01Z\x16vecserve/v1;vecservev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'P\001Z\026vecserve/v1;vecservev1'
   _globals['_MODEL_PROMPTSENTRY']._loaded_options = None
   _globals['_MODEL_PROMPTSENTRY']._serialized_options = b'8\001'
-  _globals['_MODALITY']._serialized_start=723
-  _globals['_MODALITY']._serialized_end=798
+  _globals['_MODALITY']._serialized_start=1107
+  _globals['_MODALITY']._serialized_end=1182
   _globals['_GETMODELREQUEST']._serialized_start=85
   _globals['_GETMODELREQUEST']._serialized_end=116
   _globals['_LISTMODELSREQUEST']._serialized_start=118
@@ -44,9 +44,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSRESPONSE']._serialized_start=178
   _globals['_LISTMODELSRESPONSE']._serialized_end=259
   _globals['_MODEL']._serialized_start=262
-  _globals['_MODEL']._serialized_end=721
-  _globals['_MODEL_PROMPTSENTRY']._serialized_start=675
-  _globals['_MODEL_PROMPTSENTRY']._serialized_end=721
-  _globals['_MODELSERVICE']._serialized_start=801
-  _globals['_MODELSERVICE']._serialized_end=956
+  _globals['_MODEL']._serialized_end=762
+  _globals['_MODEL_PROMPTSENTRY']._serialized_start=716
+  _globals['_MODEL_PROMPTSENTRY']._serialized_end=762
+  _globals['_FIDELITY']._serialized_start=765
+  _globals['_FIDELITY']._serialized_end=1105
+  _globals['_MODELSERVICE']._serialized_start=1185
+  _globals['_MODELSERVICE']._serialized_end=1340
 # @@protoc_insertion_point(module_scope)

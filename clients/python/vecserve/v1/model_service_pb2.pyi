@@ -161,6 +161,7 @@ class Model(_message.Message):
     EXECUTION_PROVIDER_FIELD_NUMBER: _builtins.int
     DEFAULT_FIELD_NUMBER: _builtins.int
     PROMPTS_FIELD_NUMBER: _builtins.int
+    FIDELITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """What requests call it: its directory in the model repository, e.g. "all-minilm-l6-v2"."""
     version: _builtins.str
@@ -199,6 +200,10 @@ class Model(_message.Message):
         EmbedTextRequest.prompt selects.
         """
 
+    @_builtins.property
+    def fidelity(self) -> Global___Fidelity:
+        """How true its vectors are, as measured when it was exported."""
+
     def __init__(
         self,
         *,
@@ -217,11 +222,86 @@ class Model(_message.Message):
         execution_provider: _builtins.str = ...,
         default: _builtins.bool = ...,
         prompts: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        fidelity: Global___Fidelity | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fidelity", b"fidelity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default", b"default", "default_normalization", b"default_normalization", "digest", b"digest", "dimensionality", b"dimensionality", "execution_provider", b"execution_provider", "max_batch_count", b"max_batch_count", "max_token_count", b"max_token_count", "modality", b"modality", "name", b"name", "pooling", b"pooling", "precision", b"precision", "prompts", b"prompts", "source", b"source", "supported_dimensionalities", b"supported_dimensionalities", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default", b"default", "default_normalization", b"default_normalization", "digest", b"digest", "dimensionality", b"dimensionality", "execution_provider", b"execution_provider", "fidelity", b"fidelity", "max_batch_count", b"max_batch_count", "max_token_count", b"max_token_count", "modality", b"modality", "name", b"name", "pooling", b"pooling", "precision", b"precision", "prompts", b"prompts", "source", b"source", "supported_dimensionalities", b"supported_dimensionalities", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class Fidelity(_message.Message):
+    """How far a graph, run by ONNX Runtime on a CPU, was from fp32 PyTorch on a fixed set of ordinary inputs, the probes.
+    Vectors are those of batches of mixed lengths. The similarity of two probes is the cosine between their vectors.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBE_SET_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    MAX_ABSOLUTE_ERROR_FIELD_NUMBER: _builtins.int
+    MIN_COSINE_FIELD_NUMBER: _builtins.int
+    P1_COSINE_FIELD_NUMBER: _builtins.int
+    MEAN_COSINE_FIELD_NUMBER: _builtins.int
+    MAX_SIMILARITY_ERROR_FIELD_NUMBER: _builtins.int
+    MEAN_SIMILARITY_ERROR_FIELD_NUMBER: _builtins.int
+    MIN_RANK_CORRELATION_FIELD_NUMBER: _builtins.int
+    MEAN_RANK_CORRELATION_FIELD_NUMBER: _builtins.int
+    MEAN_TOP10_OVERLAP_FIELD_NUMBER: _builtins.int
+    MAX_BATCH_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    MIN_BATCH_COSINE_FIELD_NUMBER: _builtins.int
+    probe_set: _builtins.str
+    """Name of the set of probes, e.g. "texts-1". Figures of two sets can't be compared."""
+    samples: _builtins.int
+    """Number of probes."""
+    max_absolute_error: _builtins.float
+    """Largest difference of one element of a vector that is not normalized. Vectors with elements beyond 1 are divided by
+    the largest of them first.
+    """
+    min_cosine: _builtins.float
+    """Smallest cosine between a probe's vector and PyTorch's."""
+    p1_cosine: _builtins.float
+    """1st percentile of that cosine."""
+    mean_cosine: _builtins.float
+    """Mean of that cosine."""
+    max_similarity_error: _builtins.float
+    """Largest difference of the similarity of two probes."""
+    mean_similarity_error: _builtins.float
+    """Mean difference, without sign, of the similarity of two probes."""
+    min_rank_correlation: _builtins.float
+    """Smallest Spearman correlation, over the probes, of the order in which a probe's similarity puts all others."""
+    mean_rank_correlation: _builtins.float
+    """Mean of that correlation."""
+    mean_top10_overlap: _builtins.float
+    """Share of a probe's ten most similar others that are the same, averaged over the probes: 1 if all are."""
+    max_batch_difference: _builtins.float
+    """Largest difference of one element between the unit vectors of a probe alone and in a batch of mixed lengths."""
+    min_batch_cosine: _builtins.float
+    """Smallest cosine between the vectors of a probe alone and in such a batch."""
+    def __init__(
+        self,
+        *,
+        probe_set: _builtins.str = ...,
+        samples: _builtins.int = ...,
+        max_absolute_error: _builtins.float = ...,
+        min_cosine: _builtins.float = ...,
+        p1_cosine: _builtins.float = ...,
+        mean_cosine: _builtins.float = ...,
+        max_similarity_error: _builtins.float = ...,
+        mean_similarity_error: _builtins.float = ...,
+        min_rank_correlation: _builtins.float = ...,
+        mean_rank_correlation: _builtins.float = ...,
+        mean_top10_overlap: _builtins.float = ...,
+        max_batch_difference: _builtins.float = ...,
+        min_batch_cosine: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_absolute_error", b"max_absolute_error", "max_batch_difference", b"max_batch_difference", "max_similarity_error", b"max_similarity_error", "mean_cosine", b"mean_cosine", "mean_rank_correlation", b"mean_rank_correlation", "mean_similarity_error", b"mean_similarity_error", "mean_top10_overlap", b"mean_top10_overlap", "min_batch_cosine", b"min_batch_cosine", "min_cosine", b"min_cosine", "min_rank_correlation", b"min_rank_correlation", "p1_cosine", b"p1_cosine", "probe_set", b"probe_set", "samples", b"samples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fidelity: _TypeAlias = Fidelity  # noqa: Y015
