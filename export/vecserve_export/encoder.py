@@ -125,6 +125,16 @@ def tokenizer_limit(tokenizer: PreTrainedTokenizerBase) -> int | None:
     return limit if limit < _NO_LIMIT else None
 
 
+def encodings(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int
+) -> Iterable[dict[str, NDArray[np.int64]]]:
+    """The inputs of a graph for each text alone: `input_ids` and `attention_mask`, `(1, tokens)` int64."""
+    for text in texts:
+        encoding = tokenizer(text, truncation=True, max_length=max_tokens, return_tensors="np")
+        names = ("input_ids", "attention_mask")
+        yield {name: cast("NDArray[np.int64]", encoding[name]).astype(np.int64) for name in names}
+
+
 @torch.inference_mode()
 def encode(
     encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], pooling: str, max_tokens: int

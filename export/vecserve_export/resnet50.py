@@ -39,7 +39,7 @@ class ResNet50Export:
     features: Features = "pool"
     resize: int | None = None
     """Shorter edge before cropping; None for that of the weights."""
-    precision: Literal["fp32"] = "fp32"
+    precision: Literal["fp32", "fp16"] = "fp32"
 
 
 class PixelNetwork(nn.Module):
@@ -51,13 +51,15 @@ class PixelNetwork(nn.Module):
     def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.network = network
+        self.dtype = next(network.parameters()).dtype
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Takes `(batch, height, width, 3)` uint8 RGB, and returns `(batch, dimensionality)` float32."""
         scaled = pixels.permute(0, 3, 1, 2).to(torch.float32) / 255
-        return self.network((scaled - self.mean) / self.std)
+        normalized = (scaled - self.mean) / self.std
+        return self.network(normalized.to(self.dtype)).float()
 
 
 def export_resnet50(options: ResNet50Export) -> Published:
@@ -76,21 +78,23 @@ def export_resnet50(options: ResNet50Export) -> Published:
         if resize < crop:
             raise ExportError(f"--resize {resize} is less than the crop of {crop} pixels; that or more is allowed")
 
-        with step("Exporting the graph"):
-            write_graph(
-                PixelNetwork(network, transforms.mean, transforms.std),
-                {"pixels": torch.zeros(2, crop, crop, 3, dtype=torch.uint8)},
-                {"pixels": {0: Dim("batch")}},
-                directory / GRAPH_FILE,
-                {"precision": options.precision, "pooling": options.features},
-            )
-
         with step("Computing vectors in PyTorch"):
             odd, ordinary = (
                 Reference(ImageInputs(images), _embed(network, transforms, images))
                 for images in (samples.images(), probes.images())
             )
             dimensionality = ordinary.vectors.shape[1]
+
+        with step("Exporting the graph"):
+            # Only now: half() changes the network itself.
+            computing = network.half() if options.precision == "fp16" else network
+            write_graph(
+                PixelNetwork(computing, transforms.mean, transforms.std),
+                {"pixels": torch.zeros(2, crop, crop, 3, dtype=torch.uint8)},
+                {"pixels": {0: Dim("batch")}},
+                directory / GRAPH_FILE,
+                {"precision": options.precision, "pooling": options.features},
+            )
 
         manifest = Manifest(
             graph_digest=file_digest(directory / GRAPH_FILE),

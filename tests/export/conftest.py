@@ -20,7 +20,7 @@ from transformers import (
     RobertaModel,
 )
 
-from vecserve_export import bert
+from vecserve_export import pooled
 from vecserve_export.bert import BertExport, export_bert
 from vecserve_export.samples import texts
 from vecserve_server.models.manifest import METADATA_PREFIX
@@ -152,6 +152,6 @@ def reuse_graph(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
             onnx.helper.set_model_props(graph, {f"{METADATA_PREFIX}{field}": fact for field, fact in facts.items()})
             onnx.save(graph, file)
 
-        monkeypatch.setattr(bert, "write_graph", copy_graph)
+        monkeypatch.setattr(pooled, "write_graph", copy_graph)
 
     return reuse

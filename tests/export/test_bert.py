@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertForMaskedLM, GPT2Config, T5Config, ViTConfig
 
-from vecserve_export import bert
+from vecserve_export import pooled
 from vecserve_export.bert import BertExport, export_bert
 from vecserve_export.encoder import encode, load_encoder, load_tokenizer
 from vecserve_export.errors import ExportError, FidelityError, SourceError, UnsupportedModelError
@@ -246,7 +246,7 @@ def test_a_graph_that_differs_from_pytorch_is_not_published(
                 weights.CopyFrom(onnx.numpy_helper.from_array(values * np.float32(1.01), weights.name))
         onnx.save(graph, file)
 
-    monkeypatch.setattr(bert, "write_graph", write_perturbed_graph)
+    monkeypatch.setattr(pooled, "write_graph", write_perturbed_graph)
     with pytest.raises(FidelityError, match=r"largest error 0\.\d+ \(at most 0\.0001 is allowed\), smallest cosine"):
         export_bert(BertExport(source=str(bert_directory), out=tmp_path))
     assert list(tmp_path.iterdir()) == []

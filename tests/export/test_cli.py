@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vecserve_export import bert
+from vecserve_export import pooled
 from vecserve_export.cli import main
 
 
@@ -56,7 +56,7 @@ def test_ctrl_c_exits_with_130_and_leaves_nothing(
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bert, "write_graph", interrupted)
+    monkeypatch.setattr(pooled, "write_graph", interrupted)
     assert main(["bert", "--source", str(bert_directory), "--out", str(tmp_path)]) == 130
     assert "interrupted; nothing was published" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -64,7 +64,7 @@ def test_the_client_works_with_base_dependencies_at_their_floors(
     environment = Environment(tmp_path)
     environment.install(str(wheel), *FLOORS)
     assert not any(environment.has(module) for module in ("onnxruntime", "torch", "PIL", "pydantic"))
-    assert environment.run("-c", CLIENT, server.address) == "(1, 384) ['all-minilm-l6-v2', 'resnet50']\n"
+    assert environment.run("-c", CLIENT, server.address) == "(1, 384) ['all-minilm-l6-v2', 'all-minilm-l6-v2-int8', 'resnet50']\n"
 
 
 def test_the_server_runs_without_torch(wheel: Path, example_models: Path, tmp_path: Path) -> None:

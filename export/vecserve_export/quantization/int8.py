@@ -29,8 +29,6 @@ _LARGEST = 127
 """Of an int8; -128 is not used, so that signs are alike."""
 _ZERO_POINT = 128
 """Activations are kept as uint8 around this: ONNX Runtime's matrix products of two int8 are twenty times slower."""
-_HEADROOM = 1.2
-"""Of fixed scales over the largest magnitude that calibration saw. What exceeds it is clipped."""
 _GELU_DEPTH = 0.17
 """GELU never falls lower than minus this."""
 _TABLE_BYTES = 2**20
@@ -88,7 +86,7 @@ class _Rewriter:
         if largest is None:
             scale, integers = self._quantize_tokens(value, layers[0].weight.shape[0])
         else:
-            scale = self._constant(f"{value.name}_scale", np.float32(largest * _HEADROOM / _LARGEST))
+            scale = self._constant(f"{value.name}_scale", np.float32(largest / _LARGEST))
             integers = self._tape.op("QuantizeLinear", [value, scale, self._zero_point])
         for linear in layers:
             _replace(linear.output, self._multiply(integers, linear, scale, by_token=largest is None))
