@@ -11,10 +11,10 @@ STUBS_INSTALLED := $(STUBS_VENV)/.installed
 GRPCIO_TOOLS := grpcio-tools==1.76.0
 MYPY_PROTOBUF := mypy-protobuf==5.1.0
 
-.PHONY: help setup models demo serve test bench check format protos clean
+.PHONY: help setup models demo serve test bench precision check format protos clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## create .venv with everything (3 GB to fetch on Linux: torch is the CUDA build)
 
@@ -47,6 +47,9 @@ test: $(INSTALLED) ## run the tests
 
 bench: models ## measure the server beside its models in-process: ten minutes; BENCH="--help" shows the options
 	PYTHONPATH=tests:tests/integration $(BIN)/python -m benchmarks $(BENCH)
+
+precision: models ## write tables and plots of docs/precision.md; PRECISION="--help" shows the options
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.precision $(PRECISION)
 
 check: $(INSTALLED) check-protos ## format, lint, types, protos, stubs up to date
 	$(BIN)/ruff format --check

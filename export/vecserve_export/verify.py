@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vecserve_export.artifact import write_manifest
 from vecserve_export.errors import ExportError
 from vecserve_export.fidelity import check_samples, measure
-from vecserve_export.probes import PROBE_SETS
+from vecserve_export.probes import PROBE_SETS, images, texts
 from vecserve_server.models.fidelity import Fidelity
 from vecserve_server.models.inputs import ImageInputs, InputLimits, PreparedItem, TextInputs
 from vecserve_server.models.manifest import ArtifactError, Manifest
@@ -74,6 +74,12 @@ def verify(directory: Path, manifest: Manifest, samples: Reference, probes: Refe
     measured = manifest.model_copy(update={"fidelity": _measure(model, probes)})
     write_manifest(directory, measured)
     return measured
+
+
+def embed_probes(model: AnyModel) -> NDArray[np.float32]:
+    """Vectors of the probe set, `(probes, dimensionality)` float32, not normalized, from batches of mixed lengths."""
+    inputs = TextInputs(texts()) if isinstance(model, TextModel) else ImageInputs(images())
+    return _run(model, _prepare(model, inputs), _PROBE_BATCHES)
 
 
 def _measure(model: AnyModel, probes: Reference) -> Fidelity:

@@ -1,1 +1,1 @@
-"""What the server costs over running its models in-process, and what it does when there is too much to do."""
+"""What the server costs over its models in-process, what it does under overload, and how true artifacts are."""

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(pip_wheel, check=True)
     (built,) = folder.glob("vecserve-*.whl")
     return built
+
+
+def test_the_wheel_carries_the_probes(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = archive.read("vecserve_export/probes.txt")
+    assert packed == (ROOT / "export" / "vecserve_export" / "probes.txt").read_bytes()
 
 
 def test_the_client_works_with_base_dependencies_at_their_floors(

@@ -23,6 +23,8 @@ Agreement = Literal[
 ]
 """Figures that are near 1 in a true artifact: a bound says how small they may be."""
 
+ERRORS = frozenset(get_args(Error))
+
 Bounds = dict[Error | Agreement, float]
 
 
@@ -65,6 +67,6 @@ class Fidelity(Record):
 
     def _missed(self, figure: Error | Agreement, bound: float) -> str:
         value: float = getattr(self, figure)
-        if figure in get_args(Error):
+        if figure in ERRORS:
             return "" if value <= bound else f"{figure} is {value:.3g}, and at most {bound:g} is allowed"
         return "" if value >= bound else f"{figure} is {value:.7f}, and at least {bound:g} is asked for"
