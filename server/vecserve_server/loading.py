@@ -27,14 +27,13 @@ def load_engine(config: ServerConfig, observer: Observer | None = None) -> Engin
         ProviderError: the execution provider did not load.
         SettingError: a default names no model of its modality, or a weight no model.
     """
-    models = [
-        open_artifact(directory, config.session_options, config.input_limits)
-        for directory in find_artifacts(config.models)
-    ]
+    cores = available_cores()
+    options = config.session_options(cores)
+    models = [open_artifact(directory, options, config.input_limits) for directory in find_artifacts(config.models)]
     for model in models:
         _announce(model)
     _check_weights(models, config)
-    settings = config.engine_settings(available_cores())
+    settings = config.engine_settings(cores)
     engine = Engine(_catalog(models, config), settings, observer=observer)
     engine.grow()
     logger.info("%d instances of %d threads", settings.instances, config.intra_op_threads)
@@ -64,9 +63,10 @@ def _check_weights(models: list[AnyModel], config: ServerConfig) -> None:
 
 def _announce(model: AnyModel) -> None:
     manifest = model.manifest
+    altered = "" if model.computed_in == manifest.precision else f" computed in {model.computed_in}"
     logger.info(
-        "loaded %s@%s: %s, %d dimensions, %s, from %s, on %s",
-        *(model.name, model.version, manifest.modality, manifest.dimensionality, manifest.precision),
+        "loaded %s@%s: %s, %d dimensions, %s%s, from %s, on %s",
+        *(model.name, model.version, manifest.modality, manifest.dimensionality, manifest.precision, altered),
         *(manifest.source.uri, model.execution_provider),
     )
     if manifest.source.random:

@@ -19,10 +19,12 @@ from vecserve_server.api.health import Health
 from vecserve_server.api.interceptor import CallInterceptor
 from vecserve_server.api.reflection import add_reflection
 from vecserve_server.config import ServerConfig
+from vecserve_server.cores import available_cores
 from vecserve_server.engine.engine import Engine
 from vecserve_server.loading import SettingError, load_engine
 from vecserve_server.models.manifest import ArtifactError
-from vecserve_server.models.session import ProviderError, require_provider
+from vecserve_server.models.providers.provider import ProviderError
+from vecserve_server.models.session import require_provider
 from vecserve_server.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -89,7 +91,7 @@ class Server:
         Raises:
             ArtifactError, BindError, ProviderError, SettingError: it can't start.
         """
-        require_provider(self._config.session_options.provider)
+        require_provider(self._config.session_options(available_cores()).provider)
         self._serve_metrics()
         if self._shares_port:
             # Calls whose connections it took would be refused until it has loaded, while other processes answer.
@@ -171,6 +173,8 @@ class Server:
         gc.collect()
         gc.freeze()
         engine.start()
+        for served in engine.catalog:
+            self._metrics.loaded(served)
         self._gate.open(engine)
         await self._health.set_serving(True)
         host = self._config.address.rpartition(":")[0]

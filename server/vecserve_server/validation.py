@@ -11,5 +11,6 @@ def describe(error: ValidationError, name: Callable[[str], str] = str) -> str:
     for problem in error.errors():
         path = ".".join(str(part) for part in problem["loc"])
         given = "" if problem["type"] in ("missing", "json_invalid") else f" (given: {problem['input']!r:.80})"
-        problems.append(f"{name(path)}: {problem['msg']}{given}" if path else f"{problem['msg']}{given}")
+        message = problem["msg"].removeprefix("Value error, ")
+        problems.append(f"{name(path)}: {message}{given}" if path else f"{message}{given}")
     return "; ".join(problems)

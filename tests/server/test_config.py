@@ -6,7 +6,11 @@ from pydantic import ValidationError
 from vecserve_server.cli import main
 from vecserve_server.config import ServerConfig
 from vecserve_server.models.inputs import InputLimits
-from vecserve_server.models.session import Provider, SessionOptions
+from vecserve_server.models.providers.cuda import Cuda
+from vecserve_server.models.providers.openvino import OpenVino
+from vecserve_server.models.providers.provider import Cpu, Provider
+from vecserve_server.models.providers.tensorrt import TensorRt
+from vecserve_server.models.session import SessionOptions
 from vecserve_server.validation import describe
 
 
@@ -31,7 +35,7 @@ def test_the_defaults_serve_this_machine_alone() -> None:
     defaults = config()
 
     assert (defaults.models, defaults.address, defaults.provider) == (Path("models"), "127.0.0.1:50051", "cpu")
-    assert defaults.session_options == SessionOptions(Provider.CPU, 0, 1)
+    assert defaults.session_options(cores=8) == SessionOptions(Cpu(), 1)
     assert defaults.input_limits == InputLimits()
 
 
@@ -132,7 +136,7 @@ def test_models_weigh_the_same_unless_it_is_said() -> None:
         ("--max-message-bytes", "2147483648", "max_message_bytes: Input should be less than or equal to 2147483647"),
         ("--model-weights", "bert=0", "model_weights.bert: Input should be greater than 0 (given: '0')"),
         ("--model-weights", "bert=inf", "model_weights.bert: Input should be a finite number (given: 'inf')"),
-        ("--provider", "tpu", "provider: Input should be 'cpu' or 'cuda' (given: 'tpu')"),
+        ("--provider", "tpu", "provider: must be one of cpu, cuda, tensorrt, openvino, or another's full name, e.g. "),
         ("--log-level", "loud", "log_level: Input should be 'debug', 'info', 'warning' or 'error' (given: 'loud')"),
     ],
 )
@@ -157,6 +161,9 @@ def test_every_bad_value_is_named_at_once_wherever_it_came_from(monkeypatch: pyt
         (["--instances", "3"], 8, 3, 1024, 4),
         (["--provider", "cuda"], 8, 2, 16384, 32),
         (["--provider", "cuda", "--instances", "1", "--batch-tokens", "9", "--batch-images", "5"], 8, 1, 9, 5),
+        (["--provider", "openvino"], 8, 8, 1024, 4),
+        (["--provider", "openvino", "--openvino-device", "GPU"], 8, 2, 16384, 32),
+        (["--provider", "ROCMExecutionProvider"], 8, 2, 16384, 32),
     ],
 )
 def test_what_was_not_set_suits_the_provider_and_the_cores(
@@ -174,12 +181,102 @@ def test_what_was_not_set_suits_the_provider_and_the_cores(
 
 def test_settings_reach_sessions_and_limits() -> None:
     filled = config(
-        *("--provider", "cuda", "--device-id", "1", "--intra-op-threads", "3"),
+        *("--intra-op-threads", "3"),
         *("--max-text-characters", "4", "--max-image-bytes", "5", "--max-image-pixels", "6"),
     )
 
-    assert filled.session_options == SessionOptions(Provider.CUDA, 1, 3)
+    assert filled.session_options(cores=8).intra_op_threads == 3
     assert filled.input_limits == InputLimits(4, 5, 6)
+
+
+CUDA_FLAGS = (
+    *("--device-id", "1", "--cuda-memory-bytes", "1000"),
+    *("--cuda-conv-search", "default", "--cuda-tf32"),
+)
+CUDA = Cuda(device_id=1, memory_bytes=1000, conv_search="default", tf32=True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "provider"),
+    [
+        (["--provider", "cpu"], Cpu()),
+        (["--provider", "cuda"], Cuda()),
+        (["--provider", "CUDAExecutionProvider"], Cuda()),
+        (["--provider", "cuda", *CUDA_FLAGS], CUDA),
+        (["--provider", "tensorrt"], TensorRt(batch_images=32)),
+        (
+            ["--provider", "tensorrt", "--tensorrt-fp16", "--tensorrt-cache", "engines", *CUDA_FLAGS],
+            TensorRt(cuda=CUDA, fp16=True, cache=Path("engines"), batch_images=32),
+        ),
+        (["--provider", "openvino"], OpenVino(streams=8)),
+        (
+            ["--provider", "openvino", "--openvino-precision", "f32", "--intra-op-threads", "4"],
+            OpenVino(precision="f32", streams=2, threads=4),
+        ),
+        (["--provider", "openvino", "--openvino-device", "GPU.1"], OpenVino(device="GPU.1", streams=2)),
+        (["--provider", "ROCMExecutionProvider"], Provider(name="ROCMExecutionProvider")),
+    ],
+)
+def test_settings_reach_the_provider(flags: list[str], provider: Provider) -> None:
+    assert config(*flags).session_options(cores=8).provider == provider
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda", "tensorrt", "openvino", "ROCMExecutionProvider"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--provider-options", "one=1", "--provider-options", "load_config={}"],
+        ["--provider-options", '{"one": "1", "load_config": "{}"}'],
+    ],
+)
+def test_every_provider_has_raw_options(name: str, flags: list[str]) -> None:
+    provider = config("--provider", name, *flags).session_options(cores=8).provider
+
+    assert provider.raw_options == {"one": "1", "load_config": "{}"}
+
+
+def test_raw_options_with_commas_and_quotes_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = '{"load_config": "{\\"CPU\\": {\\"A\\": \\"1\\", \\"B\\": \\"2\\"}}"}'
+    options = {"load_config": '{"CPU": {"A": "1", "B": "2"}}'}
+
+    assert config("--provider-options", given).provider_options == options
+    monkeypatch.setenv("VECSERVE_PROVIDER_OPTIONS", given)
+    assert config().provider_options == options
+
+
+@pytest.mark.parametrize(
+    ("flags", "owners"),
+    [
+        (["--device-id", "0"], "cuda or tensorrt"),
+        (["--cuda-memory-bytes", "1000"], "cuda or tensorrt"),
+        (["--cuda-conv-search", "default"], "cuda or tensorrt"),
+        (["--cuda-tf32"], "cuda or tensorrt"),
+        (["--tensorrt-cache", "engines"], "tensorrt"),
+        (["--tensorrt-fp16"], "tensorrt"),
+        (["--openvino-device", "CPU"], "openvino"),
+        (["--openvino-precision", "f32"], "openvino"),
+    ],
+)
+def test_a_setting_of_another_provider_is_refused_with_both_names(flags: list[str], owners: str) -> None:
+    field = flags[0].removeprefix("--").replace("-", "_")
+
+    assert refusal(*flags).startswith(f"{field}: is for provider {owners}, and provider is cpu (given: ")
+
+
+def test_a_setting_that_is_off_may_stand_beside_any_provider() -> None:
+    assert config("--no-cuda-tf32", "--no-tensorrt-fp16").session_options(cores=8).provider == Cpu()
+
+
+@pytest.mark.parametrize("device", ["CPU", "GPU", "GPU.0", "NPU", "AUTO", "AUTO:GPU.1,CPU", "HETERO:NPU,GPU,CPU"])
+def test_devices_of_openvino_have_its_names(device: str) -> None:
+    assert config("--provider", "openvino", "--openvino-device", device).openvino_device == device
+
+
+@pytest.mark.parametrize("device", ["", "cpu", "XPU", "GPU.", "CPU.1", "AUTO:", "SOME:CPU", "GPU,CPU", "AUTO:GPU,"])
+def test_another_device_of_openvino_is_refused_with_examples(device: str) -> None:
+    message = refusal("--provider", "openvino", "--openvino-device", device)
+
+    assert "openvino_device: must be CPU, GPU or NPU, with a number as in GPU.1, or several as in AUTO:GPU" in message
 
 
 @pytest.mark.parametrize("flags", [["--model-weights", "bert"], ["--model-weights", "bert=high"]])

@@ -40,7 +40,7 @@ def test_what_is_missing_was_not_given() -> None:
 
 
 def test_a_problem_of_the_whole_has_no_path() -> None:
-    assert describe(error('{"name": "taken"}')).startswith("Value error, name is taken (given: ")
+    assert describe(error('{"name": "taken"}')).startswith("name is taken (given: ")
 
 
 def test_what_is_no_json_is_not_repeated() -> None:

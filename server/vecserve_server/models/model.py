@@ -19,7 +19,8 @@ from vecserve_server.models.manifest import (
     Manifest,
     TextInput,
 )
-from vecserve_server.models.session import Graph, ProviderError, SessionOptions
+from vecserve_server.models.providers.provider import ProviderError
+from vecserve_server.models.session import Graph, SessionOptions
 from vecserve_server.models.text import TextPreprocessor, pad
 
 # Of English in a WordPiece vocabulary; other scripts have more bytes in a character and fewer characters in a token.
@@ -36,6 +37,7 @@ class Model(ABC, Generic[InputsT]):
         self.version = directory.name
         self.manifest = manifest
         self.execution_provider = graph.provider
+        self.computed_in = graph.computed_in(manifest.precision)
         self._graph = graph
 
     @abstractmethod
@@ -55,7 +57,7 @@ class Model(ABC, Generic[InputsT]):
         """A made-up item of about `size` units, for warming up and measuring."""
 
     def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """Runs one batch.
+        """Runs one batch, in parts where the provider takes fewer items at once.
 
         Returns:
             `(batch, dimensionality)` float32, not normalized.
@@ -63,6 +65,11 @@ class Model(ABC, Generic[InputsT]):
         Raises:
             ArtifactError: the graph computed another shape.
         """
+        most = self._graph.most_items or len(payloads)
+        parts = [self._run_part(payloads[start : start + most]) for start in range(0, len(payloads), most)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _run_part(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         vectors = self._graph.run(self.manifest.output, self.collate(payloads))
         expected = len(payloads), self.manifest.dimensionality
         if vectors.shape != expected:
@@ -146,7 +153,7 @@ def open_artifact(directory: Path, options: SessionOptions, limits: InputLimits)
     """
     manifest = Manifest.read(directory)
     manifest.check_files(directory)
-    graph = _load_graph(directory / GRAPH_FILE, options)
+    graph = _load_graph(directory / GRAPH_FILE, options.fitted(manifest))
     check_graph(directory / GRAPH_FILE, graph, manifest)
     match manifest.input:
         case TextInput() as spec:

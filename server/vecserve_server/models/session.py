@@ -1,42 +1,35 @@
 """ONNX Runtime sessions that run where they were told to, or say why not."""
 
-import ctypes
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import Enum
-from functools import cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from vecserve_server.models.manifest import Manifest
+from vecserve_server.models.providers.provider import Cpu, Provider, ProviderError
 
-class Provider(Enum):
-    """An execution provider, by the name users give it."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
-
-    @property
-    def onnxruntime_name(self) -> str:
-        """What ONNX Runtime calls it."""
-        return {Provider.CPU: "CPUExecutionProvider", Provider.CUDA: "CUDAExecutionProvider"}[self]
-
-
-class ProviderError(Exception):
-    """The execution provider that was asked for did not load."""
+# An ONNX model of one node, y = Add(x, x), on `(n,)` float32: enough to have a provider load.
+_PROBE = (
+    b'\x08\x08:7\n\x0e\n\x01x\n\x01x\x12\x01y"\x03Add\x12\x01gZ\x10\n\x01x\x12\x0b\n\t\x08\x01\x12\x05\n\x03\x12\x01nb'
+    b"\x10\n\x01y\x12\x0b\n\t\x08\x01\x12\x05\n\x03\x12\x01nB\x04\n\x00\x10\r"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
     """Where and how graphs run."""
 
-    provider: Provider = Provider.CPU
-    device_id: int = 0
+    provider: Provider = field(default_factory=Cpu)
     intra_op_threads: int = 1
     """Threads of one run. With 1, a run stays on the thread that calls it."""
+
+    def fitted(self, manifest: Manifest) -> Self:
+        """The same for one artifact."""
+        return replace(self, provider=self.provider.fitted(manifest))
 
 
 class Graph:
@@ -49,23 +42,33 @@ class Graph:
         """Loads a graph onto the provider that was asked for.
 
         Raises:
-            ProviderError: the installed ONNX Runtime lacks the provider, or its libraries or device are missing.
-                ONNX Runtime itself would go on with the CPU (onnxruntime#17801).
+            ProviderError: the installed ONNX Runtime lacks the provider, its libraries or device are missing, or it
+                runs nothing of this graph. ONNX Runtime itself would go on with the CPU (onnxruntime#17801).
         """
-        require_provider(options.provider)
-        if options.provider is Provider.CUDA:
-            _preload_cuda()
-        self.provider = options.provider.onnxruntime_name
-        self._session = ort.InferenceSession(
-            file,
-            sess_options=_session_options(options),
-            providers=[(self.provider, _provider_options(options))],
-            enable_fallback=0,
-        )
-        loaded = cast("list[str]", self._session.get_providers())
-        if loaded[0] != self.provider:
-            reason = _reason(options.provider)
-            raise ProviderError(f"{self.provider} did not load; ONNX Runtime chose {', '.join(loaded)}. {reason}")
+        self._provider = options.provider
+        _require_installed(options.provider)
+        try:
+            self._session = _open(file, options)
+        except ProviderError:
+            raise
+        except Exception:
+            require_provider(options.provider)  # it may be at fault, and not the graph
+            raise
+        _check_placement(file, options.provider, self._session)
+
+    @property
+    def provider(self) -> str:
+        """ONNX Runtime's name of it."""
+        return self._provider.name
+
+    @property
+    def most_items(self) -> int | None:
+        """Most items that one run takes; None if it takes any number."""
+        return self._provider.most_items
+
+    def computed_in(self, precision: str) -> str:
+        """The lowest precision that it may be computed in, if it is of `precision` itself."""
+        return self._provider.computed_in(precision)
 
     @property
     def inputs(self) -> dict[str, list[int | str | None]]:
@@ -88,19 +91,52 @@ class Graph:
 
 
 def require_provider(provider: Provider) -> None:
-    """Raises `ProviderError` at once if the installed ONNX Runtime was built without `provider`."""
+    """Has a provider load, with a graph of one node: without reading a model, whose size would take time.
+
+    Raises:
+        ProviderError: it does not, and why.
+    """
+    _require_installed(provider)
+    try:
+        _open(_PROBE, SessionOptions(provider))
+    except ProviderError:
+        raise
+    except Exception as error:  # ONNX Runtime's errors share no other base
+        raise _refusal(provider, [*provider.missing(), f"ONNX Runtime says: {' '.join(str(error).split())}"]) from error
+
+
+def _require_installed(provider: Provider) -> None:
     available = cast("list[str]", ort.get_available_providers())
-    if provider.onnxruntime_name not in available:
+    if provider.name not in available:
         raise ProviderError(
-            f"provider '{provider.value}' is not in the installed onnxruntime {ort.__version__}, which has "
-            f"{', '.join(available)}. For CUDA, install 'vecserve[server,gpu]' in place of 'vecserve[server,cpu]'"
+            f"{provider.name} is not in the installed onnxruntime {ort.__version__}, which has "
+            f"{', '.join(available)}. Install {provider.packages}"
         )
 
 
-@cache
-def _preload_cuda() -> None:
-    """Loads the CUDA and cuDNN that pip installed beside ONNX Runtime, where the system has none."""
-    ort.preload_dlls()
+def _open(model: Path | bytes, options: SessionOptions) -> Any:
+    provider = options.provider
+    chain = provider.chain()
+    provider.prepare()
+    session = ort.InferenceSession(model, sess_options=_session_options(options), providers=chain, enable_fallback=0)
+    loaded = cast("list[str]", session.get_providers())
+    if loaded[: len(chain)] != [name for name, _ in chain]:
+        silent = [f"ONNX Runtime chose {', '.join(loaded)}, and its own message stands above"]
+        raise _refusal(provider, provider.missing() or silent)
+    return session
+
+
+def _refusal(provider: Provider, reasons: list[str]) -> ProviderError:
+    return ProviderError(f"{provider.name} did not load: {'; '.join(reasons)}")
+
+
+def _check_placement(file: Path, provider: Provider, session: Any) -> None:
+    """Refuses a provider that loaded and left the whole graph to others; before ONNX Runtime 1.24, none tells."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return
+    placed = {part.ep_name for part in session.get_provider_graph_assignment_info()}
+    if placed and provider.name not in placed:  # nothing is placed of a graph that was folded into constants
+        raise ProviderError(f"{provider.name} runs nothing of {file}: all of it is on {', '.join(sorted(placed))}")
 
 
 def _session_options(options: SessionOptions) -> Any:
@@ -108,27 +144,7 @@ def _session_options(options: SessionOptions) -> Any:
     settings.intra_op_num_threads = options.intra_op_threads
     # Threads that spin between runs take the cores that other instances and gRPC need.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     # A plan of the memory is kept for every shape that ever came, and texts have many. Without, as fast and smaller.
     settings.enable_mem_pattern = False
     return settings
-
-
-def _provider_options(options: SessionOptions) -> dict[str, str]:
-    if options.provider is Provider.CPU:
-        return {}
-    return {
-        "device_id": str(options.device_id),
-        # Exhaustive search would run anew for each of the many shapes that texts have.
-        "cudnn_conv_algo_search": "HEURISTIC",
-        "arena_extend_strategy": "kSameAsRequested",
-    }
-
-
-def _reason(provider: Provider) -> str:
-    """What the dynamic linker says of the provider's library: the usual cause is a missing CUDA or cuDNN."""
-    library = Path(ort.__file__).parent / "capi" / f"libonnxruntime_providers_{provider.value}.so"
-    try:
-        ctypes.CDLL(str(library))
-    except OSError as error:
-        return f"Its library can't be loaded: {error}"
-    return "Its library loads, so the device or its driver is missing; ONNX Runtime's message stands above."

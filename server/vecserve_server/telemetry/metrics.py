@@ -1,9 +1,10 @@
-"""Metrics of the engine's work, for Prometheus."""
+"""Metrics of the models and of the engine's work, for Prometheus."""
 
-from prometheus_client import CollectorRegistry, Counter, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Info, start_http_server
 
 from vecserve_server.engine.observer import Drop, Refusal
 from vecserve_server.engine.scheduler import Batch
+from vecserve_server.models.model import AnyModel
 
 
 class Metrics:
@@ -11,6 +12,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._models = Info("vecserve_model", "Models that are served", ["model"], registry=self._registry)
         self._refused = self._counter("refused_calls", "Calls that were not accepted", "model", "reason")
         self._dropped = self._counter("dropped_items", "Inputs that left the queue uncomputed", "model", "reason")
         self._items = self._counter("computed_items", "Inputs that were computed", "model", "priority")
@@ -29,6 +31,19 @@ class Metrics:
         """
         host, _, port = address.rpartition(":")
         start_http_server(int(port), host.strip("[]"), self._registry)
+
+    def loaded(self, model: AnyModel) -> None:
+        """Tells of a model that serves."""
+        manifest = model.manifest
+        self._models.labels(model.name).info(
+            {
+                "version": model.version,
+                "modality": manifest.modality,
+                "precision": manifest.precision,
+                "computed_in": model.computed_in,
+                "provider": model.execution_provider,
+            }
+        )
 
     def refused(self, model: str, reason: Refusal) -> None:
         self._refused.labels(model, reason.value).inc()

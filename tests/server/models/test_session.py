@@ -1,11 +1,16 @@
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 
+from vecserve_server.models import session
 from vecserve_server.models.manifest import GRAPH_FILE
-from vecserve_server.models.session import Graph, Provider, ProviderError, SessionOptions, require_provider
+from vecserve_server.models.providers.cuda import Cuda
+from vecserve_server.models.providers.provider import Cpu, Provider, ProviderError
+from vecserve_server.models.session import Graph, SessionOptions, require_provider
 
 
 @pytest.fixture
@@ -33,15 +38,62 @@ def test_more_threads_compute_the_same(image_artifact: Path) -> None:
 
 
 def test_the_cpu_is_always_there() -> None:
-    require_provider(Provider.CPU)
+    require_provider(Cpu())
+
+
+def test_a_provider_is_tried_with_a_sound_model() -> None:
+    onnx.checker.check_model(session._PROBE)  # pyright: ignore[reportPrivateUsage] (nothing but this test reads it)
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="this onnxruntime has CUDA")
-def test_a_provider_that_is_not_installed_is_refused_with_what_there_is(image_artifact: Path) -> None:
-    options = SessionOptions(Provider.CUDA)
+def test_a_provider_that_is_not_installed_is_refused_with_what_there_is_and_what_to_install(
+    image_artifact: Path,
+) -> None:
+    options = SessionOptions(Cuda())
 
-    for refuse in (lambda: require_provider(Provider.CUDA), lambda: Graph(image_artifact / GRAPH_FILE, options)):
+    for refuse in (lambda: require_provider(Cuda()), lambda: Graph(image_artifact / GRAPH_FILE, options)):
         with pytest.raises(ProviderError) as refusal:
             refuse()
-        assert "provider 'cuda' is not in the installed onnxruntime" in str(refusal.value)
+        assert "CUDAExecutionProvider is not in the installed onnxruntime" in str(refusal.value)
         assert "CPUExecutionProvider" in str(refusal.value)
+        assert "Install 'vecserve[server,gpu]' in place of 'vecserve[server,cpu]'" in str(refusal.value)
+
+
+def test_a_provider_without_settings_of_ours_is_refused_by_its_name() -> None:
+    with pytest.raises(ProviderError, match="NoExecutionProvider is not in the installed onnxruntime"):
+        require_provider(Provider(name="NoExecutionProvider"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failing(Cpu):
+    """A provider that needs another, for which ONNX Runtime raises an error."""
+
+    def chain(self) -> list[tuple[str, dict[str, str]]]:
+        return [*super().chain(), ("NoExecutionProvider", {})]
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_provider_that_fails_is_refused_with_what_onnx_runtime_says(image_artifact: Path) -> None:
+    options = SessionOptions(Failing())
+
+    for refuse in (lambda: require_provider(Failing()), lambda: Graph(image_artifact / GRAPH_FILE, options)):
+        with pytest.raises(ProviderError, match=r"did not load: ONNX Runtime says: Unknown Provider Type: NoExec"):
+            refuse()
+
+
+def test_a_graph_that_cannot_be_read_is_no_fault_of_the_provider(tmp_path: Path) -> None:
+    (tmp_path / GRAPH_FILE).write_bytes(b"no graph")
+
+    with pytest.raises(Exception, match="Protobuf parsing failed") as refusal:
+        Graph(tmp_path / GRAPH_FILE, SessionOptions())
+
+    assert not isinstance(refusal.value, ProviderError)
+
+
+@pytest.mark.skipif("AzureExecutionProvider" not in ort.get_available_providers(), reason="not in this onnxruntime")
+def test_a_provider_that_runs_nothing_of_a_graph_is_refused(image_artifact: Path) -> None:
+    azure = Provider(name="AzureExecutionProvider")
+
+    require_provider(azure)
+    with pytest.raises(ProviderError, match=r"AzureExecutionProvider runs nothing of .*: all of it is on CPUExec"):
+        Graph(image_artifact / GRAPH_FILE, SessionOptions(azure))

@@ -10,6 +10,7 @@ from vecserve_server.engine.call import Call, WorkItem
 from vecserve_server.engine.observer import Drop, Refusal
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.scheduler import Batch
+from vecserve_server.models.model import TextModel
 from vecserve_server.telemetry.metrics import Metrics
 
 
@@ -35,7 +36,7 @@ def scrape(metrics: Metrics, address: str) -> Callable[[], dict[str, float]]:
     def scrape() -> dict[str, float]:
         with direct.open(f"http://{address}/metrics") as answer:
             text = answer.read().decode()
-        lines = re.findall(r"^vecserve_(\S+_total\S*) (\S+)$", text, re.MULTILINE)
+        lines = re.findall(r"^vecserve_(\S+_(?:total|info)\S*) (\S+)$", text, re.MULTILINE)
         return {name: float(value) for name, value in lines}
 
     return scrape
@@ -49,6 +50,17 @@ def batch(*sizes: int, priority: Priority = Priority.INTERACTIVE) -> Batch:
 
 def test_nothing_is_told_of_models_that_did_nothing(scrape: Callable[[], dict[str, float]]) -> None:
     assert scrape() == {}
+
+
+def test_a_model_is_told_with_where_and_how_it_is_computed(
+    metrics: Metrics, scrape: Callable[[], dict[str, float]], text_model: TextModel
+) -> None:
+    metrics.loaded(text_model)
+
+    assert scrape() == {
+        'model_info{computed_in="fp32",modality="text",model="tiny-text",precision="fp32",'
+        'provider="CPUExecutionProvider",version="1"}': 1
+    }
 
 
 def test_batches_are_told_with_their_items_their_time_and_their_padding(
