@@ -10,6 +10,11 @@ STUBS_VENV := .venv-stubs
 STUBS_INSTALLED := $(STUBS_VENV)/.installed
 GRPCIO_TOOLS := grpcio-tools==1.76.0
 MYPY_PROTOBUF := mypy-protobuf==5.1.0
+# Its files, comments included, go into the .protoset.
+GOOGLEAPIS := googleapis-common-protos==1.70.0
+
+# What clients without protos or reflection load; the comments are in it.
+PROTOSET := protos/vecserve.protoset
 
 .PHONY: help setup models demo serve test bench check format protos clean
 
@@ -54,8 +59,9 @@ format: $(INSTALLED) ## apply the formatter and the lint fixes that are safe
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-protos: $(STUBS_INSTALLED) ## write the stubs in clients/python/vecserve/v1 from protos/
+protos: $(STUBS_INSTALLED) ## write the stubs in clients/python/vecserve, and protos/vecserve.protoset, from protos/
 	./protos/generate.sh $(STUBS_VENV) stubs clients/python
+	./protos/generate.sh $(STUBS_VENV) descriptors $(PROTOSET)
 
 .PHONY: check-protos
 check-protos: $(INSTALLED) $(STUBS_INSTALLED)
@@ -63,12 +69,14 @@ check-protos: $(INSTALLED) $(STUBS_INSTALLED)
 	  ./protos/generate.sh $(STUBS_VENV) descriptors "$$fresh/api.binpb" && \
 	  $(BIN)/buf lint "$$fresh/api.binpb" --config protos/buf.yaml --path vecserve && \
 	  ./protos/generate.sh $(STUBS_VENV) stubs "$$fresh" && \
-	  { diff -ru --exclude=__pycache__ clients/python/vecserve/v1 "$$fresh/vecserve/v1" || \
-	    { echo "The stubs are stale: 'make protos' writes them anew."; exit 1; }; }
+	  { cmp $(PROTOSET) "$$fresh/api.binpb" && \
+	    diff -ru --exclude=__pycache__ clients/python/vecserve/v1 "$$fresh/vecserve/v1" && \
+	    diff -ru --exclude=__pycache__ clients/python/vecserve/oip "$$fresh/vecserve/oip" || \
+	    { echo "The stubs or $(PROTOSET) are stale: 'make protos' writes them anew."; exit 1; }; }
 
 $(STUBS_INSTALLED): Makefile
 	$(PYTHON) -m venv $(STUBS_VENV)
-	$(STUBS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(GRPCIO_TOOLS) $(MYPY_PROTOBUF) googleapis-common-protos
+	$(STUBS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(GRPCIO_TOOLS) $(MYPY_PROTOBUF) $(GOOGLEAPIS)
 	@touch $@
 
 clean: ## remove the environments and the exported models
