@@ -1,6 +1,6 @@
 """ModelInfer: a request's tensors to the engine's inputs, and its vectors to a tensor. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from vecserve.oip import grpc_inference_service_pb2 as pb
 from vecserve.v1 import embedding_service_pb2 as vecserve_pb
@@ -24,6 +24,9 @@ from vecserve_server.models.model import AnyModel, TextModel
 Tensors = Mapping[str, Elements]
 
 _DATATYPES = {vecserve_pb.ELEMENT_TYPE_FLOAT32: "FP32", vecserve_pb.ELEMENT_TYPE_FLOAT16: "FP16"}
+
+# As with parameters, of very many.
+_OUTPUTS_CHECKED = 16
 
 _FP16_OVERFLOW = Violation(
     "parameters.element_type",
@@ -100,8 +103,11 @@ def _signature(request: pb.ModelInferRequest, model: AnyModel) -> Signature:
 
 
 def _check_outputs(
-    outputs: Iterable[pb.ModelInferRequest.InferRequestedOutputTensor], violations: list[Violation]
+    outputs: Sequence[pb.ModelInferRequest.InferRequestedOutputTensor], violations: list[Violation]
 ) -> None:
+    if len(outputs) > _OUTPUTS_CHECKED:
+        violations.append(Violation("outputs", f"are {len(outputs)}, and the only one is '{OUTPUT}'"))
+        return
     for index, output in enumerate(outputs):
         if output.name != OUTPUT:
             violations.append(

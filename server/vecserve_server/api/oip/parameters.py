@@ -22,6 +22,8 @@ _ELEMENT_TYPES: Mapping[Value, vecserve_pb.ElementType.ValueType] = {
     "FP16": vecserve_pb.ELEMENT_TYPE_FLOAT16,
 }
 
+_TRUNCATIONS = {truncation.value: truncation for truncation in Truncation}
+
 # As in Triton, 1 is the most urgent, and 0 leaves it open.
 _PRIORITIES: Mapping[Value, Priority | None] = {
     **{priority.value: priority for priority in Priority},
@@ -32,6 +34,9 @@ _PRIORITIES: Mapping[Value, Priority | None] = {
 
 _COMMON = ("dimensionality", "element_type", "normalization", "priority", "timeout")
 _OF_TEXTS = ("prompt", "truncation")
+
+# Of a message with a million names, telling them all would keep other calls waiting.
+_UNKNOWN_TOLD = 16
 
 # perf_analyzer sends it with every request. It is about streams; the one response of a call is its final one.
 _WITHOUT_EFFECT = {"triton_enable_empty_final_response"}
@@ -65,7 +70,7 @@ def read_parameters(
     Adds every parameter that is unknown or has a value that is not allowed to `violations`.
     """
     known = sorted(_COMMON if prompts is None else _COMMON + _OF_TEXTS)
-    for name in sorted(set(given) - set(known) - _WITHOUT_EFFECT):
+    for name in sorted(set(given) - set(known) - _WITHOUT_EFFECT)[:_UNKNOWN_TOLD]:
         description = f"is not known for these inputs; known are: {', '.join(known)}"
         violations.append(Violation(f"parameters.{name}", description))
     reader = _Reader({name: given[name] for name in known if name in given}, violations)
@@ -78,7 +83,7 @@ def read_parameters(
     )
     return InferOptions(
         encoding,
-        reader.choice("truncation", {truncation.value: truncation for truncation in Truncation}) or Truncation.END,
+        reader.choice("truncation", _TRUNCATIONS) or Truncation.END,
         reader.choice("prompt", {name: name for name in prompts or ()}) or "",
         reader.choice("priority", _PRIORITIES),
         reader.microseconds("timeout"),
@@ -95,11 +100,12 @@ class _Reader:
     def choice(self, name: str, allowed: Mapping[Value, T] | Mapping[str, T] | Mapping[int, T]) -> T | None:
         """What a value stands for; None if the parameter is not given, or wrong."""
         value = self._value(name)
+        if value is None:
+            return None
         for known, meaning in allowed.items():
             if value == known:
                 return meaning
-        if value is not None:
-            self._refuse(name, value, ", ".join(map(_quoted, allowed)) or "none, as the model has none")
+        self._refuse(name, value, ", ".join(map(_quoted, allowed)) or "none, as the model has none")
         return None
 
     def microseconds(self, name: str) -> float | None:

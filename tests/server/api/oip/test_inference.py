@@ -180,6 +180,12 @@ def test_other_outputs_are_refused(text_model: TextModel) -> None:
     }
 
 
+def test_of_very_many_outputs_only_their_number_is_told(text_model: TextModel) -> None:
+    request = pb.ModelInferRequest(inputs=[texts(b"cat")], outputs=[Output(name="x")] * 1000)
+
+    assert violations(text_model, request) == {"outputs": "are 1000, and the only one is 'embedding'"}
+
+
 def test_everything_wrong_with_a_request_is_named_at_once(text_model: TextModel) -> None:
     request = pb.ModelInferRequest(
         inputs=[tensor("text", "BYTES", 2, 2)], outputs=[Output(name="x")], parameters={"x": pb.InferParameter()}

@@ -120,6 +120,14 @@ def test_everything_wrong_is_named_at_once(text_model: TextModel) -> None:
     ]
 
 
+def test_of_very_many_unknown_names_the_first_are_told(text_model: TextModel) -> None:
+    given: dict[str, Any] = {f"p{number:03}": 1 for number in range(1000)}
+
+    _, violations = read(text_model, **given)
+
+    assert [violation.field for violation in violations] == [f"parameters.p{number:03}" for number in range(16)]
+
+
 def test_inputs_that_are_no_texts_know_nothing_of_prompts_and_truncation(text_model: TextModel) -> None:
     _, violations = read(text_model, of_texts=False, prompt="query", truncation="end", element_type="FP16")
 
