@@ -13,13 +13,15 @@ MYPY_PROTOBUF := mypy-protobuf==5.1.0
 # Its files, comments included, go into the .protoset.
 GOOGLEAPIS := googleapis-common-protos==1.70.0
 
+HARNESSES := .harnesses
+
 # What clients without protos or reflection load; the comments are in it.
 PROTOSET := protos/vecserve.protoset
 
-.PHONY: help setup models demo serve test bench check format protos clean
+.PHONY: help setup models demo serve test test-harnesses bench check format protos clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## create .venv with everything (3 GB to fetch on Linux: torch is the CUDA build)
 
@@ -46,6 +48,13 @@ serve: models ## serve models/ on 127.0.0.1:50051
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/pytest
+
+test-harnesses: $(INSTALLED) $(HARNESSES)/.installed ## run the recipes of docs/load-testing.md: needs Go, h2load, and Linux on x86-64
+	VECSERVE_HARNESSES=$(HARNESSES)/bin $(BIN)/pytest tests/integration/test_harnesses.py
+
+$(HARNESSES)/.installed: clients/harnesses/install.sh
+	clients/harnesses/install.sh $(HARNESSES)
+	@touch $@
 
 bench: models ## measure the server beside its models in-process: ten minutes; BENCH="--help" shows the options
 	PYTHONPATH=tests:tests/integration $(BIN)/python -m benchmarks $(BENCH)
@@ -80,4 +89,4 @@ $(STUBS_INSTALLED): Makefile
 	@touch $@
 
 clean: ## remove the environments and the exported models
-	rm -rf $(VENV) $(STUBS_VENV) models
+	rm -rf $(VENV) $(STUBS_VENV) $(HARNESSES) models
