@@ -10,11 +10,18 @@ STUBS_VENV := .venv-stubs
 STUBS_INSTALLED := $(STUBS_VENV)/.installed
 GRPCIO_TOOLS := grpcio-tools==1.76.0
 MYPY_PROTOBUF := mypy-protobuf==5.1.0
+# Its files, comments included, go into the .protoset.
+GOOGLEAPIS := googleapis-common-protos==1.70.0
 
-.PHONY: help setup models demo serve test bench precision check format protos clean
+HARNESSES := .harnesses
+
+# What clients without protos or reflection load; the comments are in it.
+PROTOSET := protos/vecserve.protoset
+
+.PHONY: help setup models demo serve test test-harnesses bench precision check format protos clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## create .venv with everything (3 GB to fetch on Linux: torch is the CUDA build)
 
@@ -45,6 +52,13 @@ serve: models ## serve models/ on 127.0.0.1:50051
 test: $(INSTALLED) ## run the tests
 	$(BIN)/pytest
 
+test-harnesses: $(INSTALLED) $(HARNESSES)/.installed ## run the recipes of docs/load-testing.md: needs Go, h2load, and Linux on x86-64
+	VECSERVE_HARNESSES=$(HARNESSES)/bin $(BIN)/pytest tests/integration/test_harnesses.py
+
+$(HARNESSES)/.installed: clients/harnesses/install.sh
+	clients/harnesses/install.sh $(HARNESSES)
+	@touch $@
+
 bench: models ## measure the server beside its models in-process: ten minutes; BENCH="--help" shows the options
 	PYTHONPATH=tests:tests/integration $(BIN)/python -m benchmarks $(BENCH)
 
@@ -60,8 +74,9 @@ format: $(INSTALLED) ## apply the formatter and the lint fixes that are safe
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-protos: $(STUBS_INSTALLED) ## write the stubs in clients/python/vecserve/v1 from protos/
+protos: $(STUBS_INSTALLED) ## write the stubs in clients/python/vecserve, and protos/vecserve.protoset, from protos/
 	./protos/generate.sh $(STUBS_VENV) stubs clients/python
+	./protos/generate.sh $(STUBS_VENV) descriptors $(PROTOSET)
 
 .PHONY: check-protos
 check-protos: $(INSTALLED) $(STUBS_INSTALLED)
@@ -69,13 +84,15 @@ check-protos: $(INSTALLED) $(STUBS_INSTALLED)
 	  ./protos/generate.sh $(STUBS_VENV) descriptors "$$fresh/api.binpb" && \
 	  $(BIN)/buf lint "$$fresh/api.binpb" --config protos/buf.yaml --path vecserve && \
 	  ./protos/generate.sh $(STUBS_VENV) stubs "$$fresh" && \
-	  { diff -ru --exclude=__pycache__ clients/python/vecserve/v1 "$$fresh/vecserve/v1" || \
-	    { echo "The stubs are stale: 'make protos' writes them anew."; exit 1; }; }
+	  { cmp $(PROTOSET) "$$fresh/api.binpb" && \
+	    diff -ru --exclude=__pycache__ clients/python/vecserve/v1 "$$fresh/vecserve/v1" && \
+	    diff -ru --exclude=__pycache__ clients/python/vecserve/oip "$$fresh/vecserve/oip" || \
+	    { echo "The stubs or $(PROTOSET) are stale: 'make protos' writes them anew."; exit 1; }; }
 
 $(STUBS_INSTALLED): Makefile
 	$(PYTHON) -m venv $(STUBS_VENV)
-	$(STUBS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(GRPCIO_TOOLS) $(MYPY_PROTOBUF) googleapis-common-protos
+	$(STUBS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(GRPCIO_TOOLS) $(MYPY_PROTOBUF) $(GOOGLEAPIS)
 	@touch $@
 
 clean: ## remove the environments and the exported models
-	rm -rf $(VENV) $(STUBS_VENV) models
+	rm -rf $(VENV) $(STUBS_VENV) $(HARNESSES) models

@@ -11,16 +11,21 @@ from collections.abc import AsyncGenerator, Callable
 
 import grpc
 
+from vecserve.oip import grpc_inference_service_pb2_grpc
 from vecserve.v1 import embedding_service_pb2_grpc, model_service_pb2_grpc
 from vecserve_server.api import embedding, model
 from vecserve_server.api.gate import Gate
 from vecserve_server.api.health import SERVICE as HEALTH_SERVICE
 from vecserve_server.api.health import Health
 from vecserve_server.api.interceptor import CallInterceptor
+from vecserve_server.api.oip.service import SERVICE as INFERENCE_SERVICE
+from vecserve_server.api.oip.service import InferenceServicer
 from vecserve_server.api.reflection import add_reflection
 from vecserve_server.config import ServerConfig
 from vecserve_server.cores import available_cores
 from vecserve_server.engine.engine import Engine
+from vecserve_server.engine.observer import Observers
+from vecserve_server.engine.statistics import Statistics
 from vecserve_server.loading import SettingError, load_engine
 from vecserve_server.models.manifest import ArtifactError
 from vecserve_server.models.providers.provider import ProviderError
@@ -80,8 +85,9 @@ class Server:
         self._shares_port = shares_port
         self._announce = announce
         self._gate = Gate()
-        self._health = Health([embedding.SERVICE, model.SERVICE])
+        self._health = Health([embedding.SERVICE, model.SERVICE, INFERENCE_SERVICE])
         self._metrics = Metrics()
+        self._statistics = Statistics()
         self._stop = asyncio.Event()
         self._give_up = asyncio.Event()
 
@@ -153,8 +159,10 @@ class Server:
         embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, server)
         models = model.ModelServicer(self._gate, max_items=config.max_batch_items)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
+        inference = InferenceServicer(self._gate, self._statistics, max_items=config.max_batch_items)
+        grpc_inference_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, server)
         await self._health.add_to(server)
-        add_reflection(server, [embedding.SERVICE, model.SERVICE, HEALTH_SERVICE])
+        add_reflection(server, [embedding.SERVICE, model.SERVICE, INFERENCE_SERVICE, HEALTH_SERVICE])
         try:
             return server, server.add_insecure_port(config.address)
         except RuntimeError as error:
@@ -162,7 +170,8 @@ class Server:
 
     async def _load(self) -> Engine | None:
         """Loads and warms up on a thread; None if the server was told to stop meanwhile."""
-        loading = asyncio.create_task(asyncio.to_thread(load_engine, self._config, self._metrics))
+        observer = Observers([self._metrics, self._statistics])
+        loading = asyncio.create_task(asyncio.to_thread(load_engine, self._config, observer))
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()

@@ -81,10 +81,11 @@ def test_the_response_names_the_model_that_computed_it(
 
 def test_models_are_described_and_listed_in_pages(models: ModelServiceStub) -> None:
     first = models.ListModels(model_pb.ListModelsRequest(page_size=1))
-    second = models.ListModels(model_pb.ListModelsRequest(page_size=1, page_token=first.next_page_token))
-    assert [model.name for model in (*first.models, *second.models)] == ["all-minilm-l6-v2", "all-minilm-l6-v2-int8", "resnet50"]
+    second = models.ListModels(model_pb.ListModelsRequest(page_size=2, page_token=first.next_page_token))
+    names = [model.name for model in (*first.models, *second.models)]
+    assert names == ["all-minilm-l6-v2", "all-minilm-l6-v2-int8", "resnet50"]
     assert second.next_page_token == ""
-    (resnet50,) = second.models
+    resnet50 = second.models[-1]
     assert resnet50 == model_pb.Model(
         name="resnet50",
         version="1",

@@ -24,7 +24,7 @@ Status = health_pb2.HealthCheckResponse
 # With one instance, it is ten batches on any machine.
 SECONDS_OF_WORK = pb.EmbedTextRequest(texts=[f"{index} " * 255 for index in range(10, 50)])
 
-SERVICES = ["", "vecserve.v1.EmbeddingService", "vecserve.v1.ModelService"]
+SERVICES = ["", "vecserve.v1.EmbeddingService", "vecserve.v1.ModelService", "inference.GRPCInferenceService"]
 
 
 def start(*flags: str) -> subprocess.CompletedProcess[str]:

@@ -14,6 +14,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo
 from PIL import Image
 from running_server import rpc_status, trailers
 
+from vecserve.oip import grpc_inference_service_pb2 as oip_pb
 from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve.v1 import model_service_pb2 as model_pb
 from vecserve.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
@@ -22,6 +23,8 @@ TEXT = "/vecserve.v1.EmbeddingService/EmbedText"
 IMAGE = "/vecserve.v1.EmbeddingService/EmbedImage"
 GET = "/vecserve.v1.ModelService/GetModel"
 LIST = "/vecserve.v1.ModelService/ListModels"
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+METADATA = "/inference.GRPCInferenceService/ModelMetadata"
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
@@ -141,9 +144,78 @@ def _contents(*indices: int) -> list[str]:
     return [f"images[{index}].content" for index in indices]
 
 
+def infer(
+    inputs: dict[str, tuple[str, list[int], bytes]], model: str = "all-minilm-l6-v2", **parameters: str
+) -> oip_pb.ModelInferRequest:
+    """A request with raw contents; an input is its datatype, shape and elements."""
+    tensor = oip_pb.ModelInferRequest.InferInputTensor
+    return oip_pb.ModelInferRequest(
+        model_name=model,
+        inputs=[tensor(name=name, datatype=kind, shape=shape) for name, (kind, shape, _) in inputs.items()],
+        raw_input_contents=[raw for _, _, raw in inputs.values()],
+        parameters={name: oip_pb.InferParameter(string_param=value) for name, value in parameters.items()},
+    )
+
+
+def tokens(ids: list[list[int]], mask: list[list[int]] | None = None) -> oip_pb.ModelInferRequest:
+    rows = {"input_ids": ids, "attention_mask": mask or [[1] * len(row) for row in ids]}
+    return infer(
+        {
+            name: (
+                "INT64",
+                [len(of), len(of[0])],
+                b"".join(n.to_bytes(8, "little", signed=True) for row in of for n in row),
+            )
+            for name, of in rows.items()
+        }
+    )
+
+
+def inference_cases() -> Iterator[Case]:
+    cat = ("BYTES", [1, 1], b"\3\0\0\0cat")
+    for name in ("nope", "a/b"):
+        yield case(f"infer {name}", INFER, infer({"text": cat}, model=name), name, reason="MODEL_NOT_FOUND")
+    version = infer({"text": cat})
+    version.model_version = "7"
+    yield case("infer version 7", INFER, version, "all-minilm-l6-v2", reason="MODEL_NOT_FOUND")
+    nope = oip_pb.ModelMetadataRequest(name="nope")
+    yield case("metadata of nope", METADATA, nope, "nope", reason="MODEL_NOT_FOUND")
+    yield case("metadata of nothing", METADATA, oip_pb.ModelMetadataRequest(), "name")
+    yield case("infer without a model", INFER, infer({"text": cat}, model=""), "model_name")
+    yield case("infer nothing", INFER, infer({}), "inputs")
+    yield case("text to resnet50", INFER, infer({"text": cat}, model="resnet50"), "inputs")
+    yield case("ids without a mask", INFER, infer({"input_ids": ("INT64", [1, 1], bytes(8))}), "inputs")
+    yield case("an unknown parameter", INFER, infer({"text": cat}, sequence_id="1"), "parameters.sequence_id")
+    yield case("a wrong parameter", INFER, infer({"text": cat}, truncation="left"), "parameters.truncation")
+    yield case("an empty text", INFER, infer({"text": ("BYTES", [2], b"\1\0\0\0a\0\0\0\0")}), "inputs.text[1]")
+    yield case("a text of bytes", INFER, infer({"text": ("BYTES", [1], b"\1\0\0\0\xff")}), "inputs.text[0]")
+    yield case("257 raw texts", INFER, infer({"text": ("BYTES", [257], b"")}), "inputs.text", reason="BATCH_TOO_LARGE")
+    yield case(
+        "ids beyond memory",
+        INFER,
+        infer({"input_ids": ("INT64", [1, 2**62], b""), "attention_mask": ("INT64", [1, 2**62], b"")}),
+        "inputs.input_ids",
+        "inputs.attention_mask",
+    )
+    yield case("a broken element", INFER, infer({"text": ("BYTES", [1], b"\xff\xff\xff\xffa")}), "inputs.text")
+    for number in (-1, 30522, 2**62, -(2**63)):
+        yield case(f"the id {number}", INFER, tokens([[101, 102], [101, number]]), "inputs.input_ids[1]")
+    yield case("257 tokens", INFER, tokens([[101] * 257]), "inputs.input_ids[0]")
+    yield case("no tokens", INFER, tokens([[0], [101]], [[0], [1]]), "inputs.input_ids[0]")
+    yield case("a mask with holes", INFER, tokens([[101, 0, 102]], [[1, 0, 1]]), "inputs.input_ids[0]")
+    yield case("a narrow mask", INFER, tokens([[101, 102]], [[1]]), "inputs.attention_mask.shape")
+    image = infer({"image": ("BYTES", [1], b"\4\0\0\0cat?")}, model="resnet50")
+    yield case("no image", INFER, image, "inputs.image[0]")
+    for kind, shape, bits in (("FP32", [1, 3, 224, 224], b"\0\0\xc0\x7f"), ("FP32", [1, 3, 224, 224], b"\0\0\x80B")):
+        pixels = infer({"pixel_values": (kind, shape, bits * (3 * 224 * 224))}, model="resnet50")
+        yield case(f"pixels of {bits.hex()}", INFER, pixels, "inputs.pixel_values[0]")
+    small = infer({"pixel_values": ("UINT8", [1, 3, 224, 224], b"")}, model="resnet50")
+    yield case("pixels in another order", INFER, small, "inputs.pixel_values.shape")
+
+
 def wire_cases() -> Iterator[Case]:
     draw = random.Random(3)
-    for index, method in enumerate((TEXT, IMAGE, GET, LIST) * 3):
+    for index, method in enumerate((TEXT, IMAGE, GET, LIST, INFER) * 3):
         garbage = b"\x0a\xff" + draw.randbytes(3 + index * 7)  # a field longer than what follows
         yield Case(f"garbage {index}", method, garbage)
     yield Case("a text that is not UTF-8", TEXT, b"\x12\x02\xff\xfe")
@@ -153,7 +225,7 @@ def wire_cases() -> Iterator[Case]:
     yield Case("a varint without end", LIST, b"\x08" + b"\xff" * 11)
 
 
-CASES = [*option_cases(), *model_cases(), *item_cases(), *wire_cases()]
+CASES = [*option_cases(), *model_cases(), *item_cases(), *inference_cases(), *wire_cases()]
 
 
 def call(channel: grpc.Channel, case: Case) -> grpc.RpcError:

@@ -97,9 +97,12 @@ class ReflectionClient:
 @pytest.mark.parametrize("package", ["grpc.reflection.v1", "grpc.reflection.v1alpha"])
 def test_a_reflection_client_lists_models_and_embeds(channel: grpc.Channel, package: str) -> None:
     client = ReflectionClient(channel, package)
-    assert {"vecserve.v1.EmbeddingService", "vecserve.v1.ModelService", "grpc.health.v1.Health"} <= set(
-        client.services()
-    )
+    assert {
+        "vecserve.v1.EmbeddingService",
+        "vecserve.v1.ModelService",
+        "inference.GRPCInferenceService",
+        "grpc.health.v1.Health",
+    } <= set(client.services())
     client.learn("vecserve.v1.ModelService")
     models = client.call("vecserve.v1.ModelService", "ListModels")
     assert [model.name for model in models.models] == ["all-minilm-l6-v2", "all-minilm-l6-v2-int8", "resnet50"]

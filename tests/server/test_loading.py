@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vecserve_server.config import ServerConfig
-from vecserve_server.engine.observer import Unobserved
+from vecserve_server.engine.observer import Observer
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.scheduler import Batch
 from vecserve_server.engine.terms import Terms
@@ -106,7 +106,7 @@ async def test_what_was_measured_is_told(config: ServerConfig, caplog: pytest.Lo
 
 
 async def test_the_engine_tells_the_observer_of_its_batches(config: ServerConfig) -> None:
-    class Ran(Unobserved):
+    class Ran(Observer):
         def __init__(self) -> None:
             self.models: list[str] = []
 

@@ -6,8 +6,9 @@ from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve_server.api.gate import Gate
 from vecserve_server.api.requests import image_inputs, invalid_items, text_inputs
 from vecserve_server.api.vectors import VectorEncoding
-from vecserve_server.engine.engine import Embeddings, Timings
+from vecserve_server.engine.engine import Embeddings
 from vecserve_server.engine.terms import Terms
+from vecserve_server.engine.timings import Timings
 from vecserve_server.models.inputs import InvalidItemsError
 from vecserve_server.models.model import AnyModel
 
@@ -32,7 +33,7 @@ class Embedder:
         model = engine.catalog.text_model(request.model)
         inputs = text_inputs(request, model, self._max_items)
         encoding = VectorEncoding.of(request.vector, model.manifest)
-        result = await _named(engine.embed_texts(model, inputs, terms), "texts[{}]")
+        result = await named(engine.embed_texts(model, inputs, terms), "texts[{}]")
         embeddings = _embeddings(result, encoding)
         response = pb.EmbedTextResponse(embeddings=embeddings, format=encoding.format, model=model_version(model))
         return response, result.timings
@@ -42,7 +43,7 @@ class Embedder:
         model = engine.catalog.image_model(request.model)
         inputs = image_inputs(request, model, self._max_items)
         encoding = VectorEncoding.of(request.vector, model.manifest)
-        result = await _named(engine.embed_images(model, inputs, terms), "images[{}].content")
+        result = await named(engine.embed_images(model, inputs, terms), "images[{}].content")
         embeddings = _embeddings(result, encoding)
         response = pb.EmbedImageResponse(embeddings=embeddings, format=encoding.format, model=model_version(model))
         return response, result.timings
@@ -53,7 +54,7 @@ def model_version(model: AnyModel) -> pb.ModelVersion:
     return pb.ModelVersion(name=model.name, version=model.version, digest=model.manifest.graph_digest)
 
 
-async def _named(embedding: Awaitable[Embeddings], field: str) -> Embeddings:
+async def named(embedding: Awaitable[Embeddings], field: str) -> Embeddings:
     """The engine's answer; where it refuses items, they are named as fields of the request."""
     try:
         return await embedding

@@ -27,6 +27,11 @@ class Gate:
             raise NotReadyError("the server is loading its models")
         return self._engine
 
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are answered now."""
+        return self._engine is not None and not self.closing.is_set()
+
     def require_open(self) -> None:
         """Raises `NotReadyError` unless calls are answered now."""
         _ = self.engine

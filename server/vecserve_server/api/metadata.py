@@ -7,10 +7,10 @@ from typing import Any, cast
 
 from grpc.aio import ServicerContext
 
-from vecserve_server.engine.engine import Timings
 from vecserve_server.engine.errors import InvalidInputError, Violation
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.terms import Terms
+from vecserve_server.engine.timings import Timings
 
 REQUEST_ID = "x-request-id"
 PRIORITY = "x-vecserve-priority"

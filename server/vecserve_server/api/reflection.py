@@ -18,7 +18,7 @@ def add_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:
     """Makes `services`, and reflection itself, known to clients that have no protos."""
     _describe_v1()
     names = [*services, f"{_V1}.ServerReflection", f"{_V1ALPHA}.ServerReflection"]
-    servicer = reflection.aio.ReflectionServicer(names)
+    servicer = reflection.aio.ReflectionServicer(names, cast("Any", _MethodsToo(descriptor_pool.Default())))
     handler = grpc.stream_stream_rpc_method_handler(
         cast("Any", servicer).ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,
@@ -29,6 +29,22 @@ def add_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(f"{package}.ServerReflection", method_handlers),)
         )
+
+
+class _MethodsToo:
+    """A pool that knows the files of methods as well: protobuf's own does not (grpc#34743), and ghz asks for them."""
+
+    def __init__(self, pool: descriptor_pool.DescriptorPool) -> None:
+        self._pool = pool
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> Any:
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            return self._pool.FindMethodByName(symbol).containing_service.file
 
 
 def _describe_v1() -> None:

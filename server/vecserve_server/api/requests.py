@@ -25,20 +25,20 @@ def text_inputs(request: pb.EmbedTextRequest, model: TextModel, max_items: int) 
         InvalidInputError: names every field whose value is not allowed. The texts themselves are not read yet.
     """
     texts, violations = list(request.texts), list[Violation]()
-    _check_count(violations, "texts", len(texts), max_items)
+    check_count(violations, "texts", len(texts), max_items)
     _check_enum(violations, "truncation", request.truncation, pb.Truncation.DESCRIPTOR)
     _check_prompt(violations, request.prompt, model.spec.prompts)
     _check_vector(violations, request.vector, model.manifest.supported_dimensionalities)
-    _refuse(violations, len(texts) > max_items)
+    refuse(violations, len(texts) > max_items)
     return TextInputs(texts, _TRUNCATIONS[request.truncation], request.prompt)
 
 
 def image_inputs(request: pb.EmbedImageRequest, model: ImageModel, max_items: int) -> ImageInputs:
     """The encoded images of a request; as `text_inputs`."""
     violations = list[Violation]()
-    _check_count(violations, "images", len(request.images), max_items)
+    check_count(violations, "images", len(request.images), max_items)
     _check_vector(violations, request.vector, model.manifest.supported_dimensionalities)
-    _refuse(violations, len(request.images) > max_items)
+    refuse(violations, len(request.images) > max_items)
     return ImageInputs([image.content for image in request.images])
 
 
@@ -47,12 +47,14 @@ def invalid_items(error: InvalidItemsError, field: str) -> InvalidInputError:
     return InvalidInputError([Violation(field.format(index), why) for index, why in error.problems.items()])
 
 
-def _refuse(violations: list[Violation], too_large: bool) -> None:
+def refuse(violations: list[Violation], too_large: bool) -> None:
+    """Raises `InvalidInputError` if there are violations, and `BatchTooLargeError` if too many items are among them."""
     if violations:
         raise (BatchTooLargeError if too_large else InvalidInputError)(violations)
 
 
-def _check_count(violations: list[Violation], field: str, count: int, max_items: int) -> None:
+def check_count(violations: list[Violation], field: str, count: int, max_items: int) -> None:
+    """Adds what is wrong with the number of items in a field."""
     if count == 0:
         violations.append(Violation(field, f"is empty: 1 to {max_items} are needed"))
     if count > max_items:

@@ -26,14 +26,15 @@ from vecserve_server.engine.errors import (
 )
 from vecserve_server.engine.instances import Instances, Outcome
 from vecserve_server.engine.norms import euclidean_norms
-from vecserve_server.engine.observer import Drop, Observer, Refusal, Unobserved
+from vecserve_server.engine.observer import Drop, Observer, Refusal
 from vecserve_server.engine.preprocessing import Preprocessing
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.room import Room
 from vecserve_server.engine.scheduler import Lane, Scheduler
 from vecserve_server.engine.terms import Terms
+from vecserve_server.engine.timings import Timings
 from vecserve_server.engine.warmup import grow, measure
-from vecserve_server.models.inputs import ImageInputs, PreparedItem, TextInputs
+from vecserve_server.models.inputs import AnyImageInputs, AnyInputs, AnyTextInputs, PreparedItem
 from vecserve_server.models.model import AnyModel, ImageModel, TextModel
 
 # About how many tokens one text may have, prompt included, to be tokenized on the event loop. 128 bytes took 85 to
@@ -57,15 +58,6 @@ class EngineSettings:
     """Predicted wait beyond which calls are refused."""
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
     """Shares of the instances' time by model; 1 where not set."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Where a call's time went, in seconds."""
-
-    preprocess: float
-    queue: float
-    infer: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +90,7 @@ class Engine:
         self.catalog = catalog
         self.clock = clock
         self._settings = settings
-        self._observer = observer or Unobserved()
+        self._observer = observer or Observer()
         self.lanes = _lanes(catalog, settings, clock)
         self._preprocessing = Preprocessing(catalog, settings.preprocessing_threads, clock)
         # Predicted seconds of each call that is being preprocessed: a running sum would keep what was rounded off, and
@@ -148,7 +140,7 @@ class Engine:
         self._offer_room()
         self._preprocessing.stop()
 
-    async def embed_texts(self, model: TextModel, inputs: TextInputs, terms: Terms) -> Embeddings:
+    async def embed_texts(self, model: TextModel, inputs: AnyTextInputs, terms: Terms) -> Embeddings:
         """Embeds texts.
 
         Raises:
@@ -163,39 +155,43 @@ class Engine:
         inline = len(inputs) == 1 and size <= _INLINE_TOKENS
         return await self._embed(model, inputs, size, terms, inline=inline)
 
-    async def embed_images(self, model: ImageModel, inputs: ImageInputs, terms: Terms) -> Embeddings:
+    async def embed_images(self, model: ImageModel, inputs: AnyImageInputs, terms: Terms) -> Embeddings:
         """As `embed_texts`, for images."""
         return await self._embed(model, inputs, len(inputs), terms, inline=False)
 
-    async def _embed(
-        self, model: AnyModel, inputs: TextInputs | ImageInputs, size: int, terms: Terms, *, inline: bool
-    ) -> Embeddings:
+    async def _embed(self, model: AnyModel, inputs: AnyInputs, size: int, terms: Terms, *, inline: bool) -> Embeddings:
         if not size:
             raise InvalidInputError([Violation("inputs", "is empty")])
         self._accepted += 1
         self._idle.clear()
+        received = self.clock()
         try:
-            received = self.clock()
-            await self._admit(model, len(inputs), size, terms)
+            await self._admit(model, inputs, size, terms)
             if inline:
                 items = model.prepare(inputs)  # pyright: ignore[reportArgumentType] (each model takes its own inputs)
             else:
                 items = await self._prepare(model, inputs, size, terms)
             prepared = self.clock()
             call = await self._compute(model, items, terms)
+        except BaseException:
+            self._observer.unanswered(model.name, self.clock() - received)
+            raise
         finally:
             self._accepted -= 1
             self._offer_room()
             if not self._accepted:
                 self._idle.set()
-        timings = Timings(prepared - received, call.started - prepared, call.ended - call.started)
+        timings = Timings(
+            prepared - received, call.started - prepared, call.ended - call.started, self.clock() - call.ended
+        )
+        self._observer.answered(model.name, timings)
         return Embeddings(call.vectors, call.norms, items, timings)
 
-    async def _admit(self, model: AnyModel, count: int, size: int, terms: Terms) -> None:
+    async def _admit(self, model: AnyModel, inputs: AnyInputs, size: int, terms: Terms) -> None:
         """Returns when the call may begin; at once, unless it waits for room."""
         cost = self.lanes[model.name, terms.priority].cost
-        spread = min(count, self._settings.instances)
-        work = cost.batch_seconds(math.ceil(size / spread)) + self._preprocessing.seconds(model, size)
+        spread = min(len(inputs), self._settings.instances)
+        work = cost.batch_seconds(math.ceil(size / spread)) + self._preprocessing.seconds(model, inputs, size)
         if terms.waits_for_room:
             await self._rooms[terms.priority].enter(lambda: self._fits(model, work, terms))
         else:
@@ -228,13 +224,10 @@ class Engine:
         wait = self._instances.wait(priority) + preparing / self._settings.instances
         return wait + self._lag.seconds if wait else 0.0
 
-    async def _prepare(
-        self, model: AnyModel, inputs: TextInputs | ImageInputs, size: int, terms: Terms
-    ) -> list[PreparedItem]:
+    async def _prepare(self, model: AnyModel, inputs: AnyInputs, size: int, terms: Terms) -> list[PreparedItem]:
         """Preprocesses on a thread; meanwhile the call counts as work to come."""
-        work = self.lanes[model.name, terms.priority].cost.batch_seconds(size) + self._preprocessing.seconds(
-            model, size
-        )
+        cost = self.lanes[model.name, terms.priority].cost
+        work = cost.batch_seconds(size) + self._preprocessing.seconds(model, inputs, size)
         preparing = self._preparing[terms.priority]
         preparing.append(work)
         try:

@@ -1,9 +1,10 @@
-"""What the engine tells of its work, for metrics."""
+"""What the engine tells of its work, for metrics and statistics."""
 
+from collections.abc import Sequence
 from enum import Enum
-from typing import Protocol
 
 from vecserve_server.engine.scheduler import Batch
+from vecserve_server.engine.timings import Timings
 
 
 class Refusal(Enum):
@@ -21,27 +22,47 @@ class Drop(Enum):
     STOPPED = "stopped"
 
 
-class Observer(Protocol):
-    """Is told of what happens, on whichever thread it happens; it must be quick."""
+class Observer:
+    """Is told of what happens, on whichever thread it happens; it must be quick. This one takes no note."""
 
     def refused(self, model: str, reason: Refusal) -> None:
         """A call was not accepted."""
-        ...
 
     def dropped(self, model: str, reason: Drop, count: int) -> None:
         """Items left the queue uncomputed."""
-        ...
 
     def ran(self, batch: Batch, seconds: float, late: int, *, failed: bool) -> None:
         """A batch was run; `late` of its items ended after their deadline."""
-        ...
+
+    def answered(self, model: str, timings: Timings) -> None:
+        """A call got all of its vectors."""
+
+    def unanswered(self, model: str, seconds: float) -> None:
+        """A call ended without them after `seconds`: refused, failed, or given up."""
 
 
-class Unobserved:
-    """An observer that takes no note."""
+class Observers(Observer):
+    """Several observers, each told of everything, in order."""
 
-    def refused(self, model: str, reason: Refusal) -> None: ...
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = observers
 
-    def dropped(self, model: str, reason: Drop, count: int) -> None: ...
+    def refused(self, model: str, reason: Refusal) -> None:
+        for observer in self._observers:
+            observer.refused(model, reason)
 
-    def ran(self, batch: Batch, seconds: float, late: int, *, failed: bool) -> None: ...
+    def dropped(self, model: str, reason: Drop, count: int) -> None:
+        for observer in self._observers:
+            observer.dropped(model, reason, count)
+
+    def ran(self, batch: Batch, seconds: float, late: int, *, failed: bool) -> None:
+        for observer in self._observers:
+            observer.ran(batch, seconds, late, failed=failed)
+
+    def answered(self, model: str, timings: Timings) -> None:
+        for observer in self._observers:
+            observer.answered(model, timings)
+
+    def unanswered(self, model: str, seconds: float) -> None:
+        for observer in self._observers:
+            observer.unanswered(model, seconds)

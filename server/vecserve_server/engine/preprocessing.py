@@ -1,6 +1,7 @@
 """The threads that tokenize and decode, and what that costs."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +10,7 @@ from vecserve_server.engine.preparation import Preparation
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.terms import Terms
 from vecserve_server.engine.threads import yield_to_others
-from vecserve_server.models.inputs import ImageInputs, PreparedItem, TextInputs
+from vecserve_server.models.inputs import AnyInputs, PreparedItem
 from vecserve_server.models.model import AnyModel
 
 # Inputs that are preprocessed between two looks at whether somebody still waits.
@@ -22,7 +23,8 @@ class Preprocessing:
     def __init__(self, models: Iterable[AnyModel], threads: int, clock: Callable[[], float]) -> None:
         models = list(models)
         self._clock = clock
-        self._costs = {model.name: Average() for model in models}
+        # By the kind of inputs as well: what comes as tokens or pixels is only checked.
+        self._costs: defaultdict[tuple[str, type[AnyInputs]], Average] = defaultdict(Average)
         # A pool for each modality, or texts of a millisecond would queue behind images of a second.
         self._pools = {
             (modality, priority): ThreadPoolExecutor(
@@ -36,13 +38,11 @@ class Preprocessing:
         }
         self._stopped = False
 
-    def seconds(self, model: AnyModel, size: int) -> float:
-        """Predicted duration for inputs of `size` units; 0 until some were seen."""
-        return self._costs[model.name].seconds * size
+    def seconds(self, model: AnyModel, inputs: AnyInputs, size: int) -> float:
+        """Predicted duration for such inputs, of `size` units; 0 until some were seen."""
+        return self._costs[model.name, type(inputs)].seconds * size
 
-    async def prepare(
-        self, model: AnyModel, inputs: TextInputs | ImageInputs, size: int, terms: Terms
-    ) -> list[PreparedItem]:
+    async def prepare(self, model: AnyModel, inputs: AnyInputs, size: int, terms: Terms) -> list[PreparedItem]:
         """Preprocesses inputs of about `size` units, for as long as somebody waits.
 
         Raises:
@@ -61,7 +61,7 @@ class Preprocessing:
         def prepare_and_measure() -> list[PreparedItem]:
             started = self._clock()
             items = preparation.run()
-            self._costs[model.name].observe(size, self._clock() - started)
+            self._costs[model.name, type(inputs)].observe(size, self._clock() - started)
             return items
 
         pool = self._pools[model.manifest.modality, terms.priority]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 
@@ -34,6 +35,23 @@ class TextInputs:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenInputs:
+    """Texts to embed that were tokenized already, as the model's own tokenizer does it, special tokens included."""
+
+    ids: NDArray[np.integer[Any]]
+    """`(batch, sequence)` token ids."""
+    mask: NDArray[np.integer[Any]]
+    """`(batch, sequence)`: 1 for each token, then 0 for padding."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def part(self, which: slice) -> Self:
+        """Some of the texts."""
+        return replace(self, ids=self.ids[which], mask=self.mask[which])
+
+
+@dataclass(frozen=True, slots=True)
 class ImageInputs:
     """Images to embed, each an encoded file's bytes."""
 
@@ -45,6 +63,27 @@ class ImageInputs:
     def part(self, which: slice) -> Self:
         """Some of the images."""
         return replace(self, contents=self.contents[which])
+
+
+@dataclass(frozen=True, slots=True)
+class PixelInputs:
+    """Images to embed that were decoded, resized and cropped already."""
+
+    pixels: NDArray[np.uint8] | NDArray[np.float32]
+    """`(batch, crop, crop, 3)` uint8 RGB; or `(batch, 3, crop, crop)` float32, scaled to [0, 1], less the model's mean,
+    divided by its standard deviation."""
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def part(self, which: slice) -> Self:
+        """Some of the images."""
+        return replace(self, pixels=self.pixels[which])
+
+
+AnyTextInputs = TextInputs | TokenInputs
+AnyImageInputs = ImageInputs | PixelInputs
+AnyInputs = AnyTextInputs | AnyImageInputs
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from vecserve_server.models.agreement import check_graph
 from vecserve_server.models.image import ImagePreprocessor
-from vecserve_server.models.inputs import ImageInputs, InputLimits, PreparedItem, TextInputs
+from vecserve_server.models.inputs import (
+    AnyImageInputs,
+    AnyTextInputs,
+    InputLimits,
+    PixelInputs,
+    PreparedItem,
+    TextInputs,
+    TokenInputs,
+)
 from vecserve_server.models.manifest import (
     GRAPH_FILE,
     TOKENIZER_FILE,
@@ -19,14 +27,16 @@ from vecserve_server.models.manifest import (
     Manifest,
     TextInput,
 )
+from vecserve_server.models.pixels import prepare_pixels
 from vecserve_server.models.providers.provider import ProviderError
 from vecserve_server.models.session import Graph, SessionOptions
 from vecserve_server.models.text import TextPreprocessor, pad
+from vecserve_server.models.tokens import prepare_tokens
 
 # Of English in a WordPiece vocabulary; other scripts have more bytes in a character and fewer characters in a token.
 _BYTES_PER_TOKEN = 4
 
-InputsT = TypeVar("InputsT", TextInputs, ImageInputs)
+InputsT = TypeVar("InputsT", AnyTextInputs, AnyImageInputs)
 
 
 class Model(ABC, Generic[InputsT]):
@@ -77,7 +87,7 @@ class Model(ABC, Generic[InputsT]):
         return vectors
 
 
-class TextModel(Model[TextInputs]):
+class TextModel(Model[AnyTextInputs]):
     """A model of texts; sizes are tokens."""
 
     def __init__(
@@ -92,7 +102,9 @@ class TextModel(Model[TextInputs]):
         self.spec = spec
         self._preprocessor = TextPreprocessor(directory / TOKENIZER_FILE, spec, limits)
 
-    def prepare(self, inputs: TextInputs) -> list[PreparedItem]:
+    def prepare(self, inputs: AnyTextInputs) -> list[PreparedItem]:
+        if isinstance(inputs, TokenInputs):
+            return prepare_tokens(inputs, self.spec.max_token_count, self._preprocessor.vocabulary_size)
         return self._preprocessor.prepare(inputs)
 
     def collate(self, payloads: Sequence[NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
@@ -102,8 +114,10 @@ class TextModel(Model[TextInputs]):
         size = min(size, self.spec.max_token_count)
         return PreparedItem(np.full(size, self.spec.pad_token_id, dtype=np.int64), size=size, token_count=size)
 
-    def estimate(self, inputs: TextInputs) -> int:
+    def estimate(self, inputs: AnyTextInputs) -> int:
         """About how many tokens the texts have, without tokenizing them."""
+        if isinstance(inputs, TokenInputs):
+            return max(len(inputs), int(np.count_nonzero(inputs.mask)))
         limit, prompt = self.spec.max_token_count, self._prompt_bytes(inputs)
         return sum(min(limit, 2 + (prompt + len(text.encode())) // _BYTES_PER_TOKEN) for text in inputs.texts)
 
@@ -115,7 +129,7 @@ class TextModel(Model[TextInputs]):
         return len(self.spec.prompts[inputs.prompt].encode()) if inputs.prompt else 0
 
 
-class ImageModel(Model[ImageInputs]):
+class ImageModel(Model[AnyImageInputs]):
     """A model of images; sizes are images."""
 
     def __init__(
@@ -130,7 +144,9 @@ class ImageModel(Model[ImageInputs]):
         self.spec = spec
         self._preprocessor = ImagePreprocessor(spec, limits)
 
-    def prepare(self, inputs: ImageInputs) -> list[PreparedItem]:
+    def prepare(self, inputs: AnyImageInputs) -> list[PreparedItem]:
+        if isinstance(inputs, PixelInputs):
+            return prepare_pixels(inputs, self.spec)
         return self._preprocessor.prepare(inputs)
 
     def collate(self, payloads: Sequence[NDArray[Any]]) -> Mapping[str, NDArray[Any]]:

@@ -26,6 +26,8 @@ class TextPreprocessor:
         # Files often carry the padding and truncation of their training; both are decided here instead.
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self.vocabulary_size = 1 + max(self._tokenizer.get_vocab().values(), default=-1)
+        """Token ids are smaller than this."""
         self._prefix, self._suffix = _special_token_counts(self._tokenizer)
         if spec.max_token_count <= self._prefix + self._suffix:
             raise ArtifactError(

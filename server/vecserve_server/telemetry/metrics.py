@@ -2,12 +2,12 @@
 
 from prometheus_client import CollectorRegistry, Counter, Info, start_http_server
 
-from vecserve_server.engine.observer import Drop, Refusal
+from vecserve_server.engine.observer import Drop, Observer, Refusal
 from vecserve_server.engine.scheduler import Batch
 from vecserve_server.models.model import AnyModel
 
 
-class Metrics:
+class Metrics(Observer):
     """An observer of the engine that counts. Units are tokens of texts, and images."""
 
     def __init__(self) -> None:

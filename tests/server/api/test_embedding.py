@@ -9,9 +9,10 @@ from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve_server.api.embedder import Embedder
 from vecserve_server.api.embedding import EmbeddingServicer
 from vecserve_server.api.gate import Gate
-from vecserve_server.engine.engine import Engine, Timings
+from vecserve_server.engine.engine import Engine
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.terms import Terms
+from vecserve_server.engine.timings import Timings
 
 TEXT, IMAGE = pb.EmbedTextRequest(texts=["cat"]), pb.EmbedImageRequest(images=[pb.Image(content=b"cat")])
 
@@ -47,11 +48,11 @@ def terms(monkeypatch: pytest.MonkeyPatch) -> list[Terms]:
 
     async def text(embedder: Embedder, request: pb.EmbedTextRequest, terms: Terms) -> Any:
         seen.append(terms)
-        return pb.EmbedTextResponse(), Timings(0, 0, 0)
+        return pb.EmbedTextResponse(), Timings(0, 0, 0, 0)
 
     async def image(embedder: Embedder, request: pb.EmbedImageRequest, terms: Terms) -> Any:
         seen.append(terms)
-        return pb.EmbedImageResponse(), Timings(0, 0, 0)
+        return pb.EmbedImageResponse(), Timings(0, 0, 0, 0)
 
     monkeypatch.setattr(Embedder, "text", text)
     monkeypatch.setattr(Embedder, "image", image)

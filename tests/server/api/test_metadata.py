@@ -4,9 +4,9 @@ from typing import Any, cast
 import pytest
 
 from vecserve_server.api.metadata import AnyContext, add_trailing_metadata, request_id, server_timing, terms
-from vecserve_server.engine.engine import Timings
 from vecserve_server.engine.errors import InvalidInputError
 from vecserve_server.engine.priority import Priority
+from vecserve_server.engine.timings import Timings
 
 
 class Context:
@@ -97,7 +97,7 @@ def test_whether_a_call_waits_for_room_is_its_handlers_choice(waits: bool) -> No
 
 
 def test_timings_are_milliseconds_in_the_form_of_server_timing() -> None:
-    timings = Timings(preprocess=0.00123, queue=0.0, infer=1.5)
+    timings = Timings(preprocess=0.00123, queue=0.0, infer=1.5, output=0.1)
 
     assert server_timing(timings) == "preprocess;dur=1.23, queue;dur=0.00, infer;dur=1500.00"
 

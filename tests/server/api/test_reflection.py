@@ -51,6 +51,8 @@ async def test_both_versions_list_the_services(channel: grpc.aio.Channel, versio
     [
         ("vecserve.v1.EmbeddingService", "vecserve/v1/embedding_service.proto"),
         ("vecserve.v1.EmbedTextRequest", "vecserve/v1/embedding_service.proto"),
+        ("vecserve.v1.EmbeddingService.EmbedText", "vecserve/v1/embedding_service.proto"),
+        ("vecserve.v1.EmbedTextRequest.texts", "vecserve/v1/embedding_service.proto"),
         ("grpc.reflection.v1.ServerReflection", "reflection/v1/reflection.proto"),
     ],
 )
@@ -65,7 +67,8 @@ async def test_both_versions_describe_what_is_listed(
     assert any(descriptor.name.endswith(file) for descriptor in files)
 
 
-async def test_an_unknown_symbol_is_answered_as_not_found(channel: grpc.aio.Channel) -> None:
-    response = await ask(channel, "v1", pb.ServerReflectionRequest(file_containing_symbol="vecserve.v1.Nothing"))
+@pytest.mark.parametrize("symbol", ["vecserve.v1.Nothing", "vecserve.v1.EmbeddingService.EmbedNothing", "", "."])
+async def test_an_unknown_symbol_is_answered_as_not_found(channel: grpc.aio.Channel, symbol: str) -> None:
+    response = await ask(channel, "v1", pb.ServerReflectionRequest(file_containing_symbol=symbol))
 
     assert response.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecserve_server.engine.engine import Embeddings
-from vecserve_server.engine.observer import Drop, Refusal
+from vecserve_server.engine.observer import Drop, Observer, Refusal
 from vecserve_server.engine.scheduler import Batch
-from vecserve_server.models.inputs import InputLimits, PreparedItem, TextInputs
+from vecserve_server.engine.timings import Timings
+from vecserve_server.models.inputs import AnyTextInputs, InputLimits, PreparedItem
 from vecserve_server.models.manifest import GRAPH_FILE, Manifest, TextInput
 from vecserve_server.models.model import TextModel
 from vecserve_server.models.session import Graph, SessionOptions
@@ -74,7 +75,7 @@ class GatedModel(TextModel):
         self.prepared: list[int] = []
         """How many texts were preprocessed at once."""
 
-    def prepare(self, inputs: TextInputs) -> list[PreparedItem]:
+    def prepare(self, inputs: AnyTextInputs) -> list[PreparedItem]:
         self.prepared.append(len(inputs))
         if threading.current_thread() is not threading.main_thread():
             self.preparing.pass_through()
@@ -86,7 +87,7 @@ class GatedModel(TextModel):
         return super().run(payloads)
 
 
-class Recorder:
+class Recorder(Observer):
     """An observer that counts what it is told."""
 
     def __init__(self) -> None:
@@ -96,6 +97,10 @@ class Recorder:
         self.failed = 0
         self.late = 0
         self.batches: list[Batch] = []
+        self.timings: list[Timings] = []
+        """Of calls that were answered."""
+        self.fruitless: list[float] = []
+        """Seconds that calls took which were not."""
 
     def refused(self, model: str, reason: Refusal) -> None:
         self.refusals[reason] += 1
@@ -110,3 +115,9 @@ class Recorder:
             self.failed += len(batch.items)
         else:
             self.computed += len(batch.items)
+
+    def answered(self, model: str, timings: Timings) -> None:
+        self.timings.append(timings)
+
+    def unanswered(self, model: str, seconds: float) -> None:
+        self.fruitless.append(seconds)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vecserve_server.engine.cost import CostModel
 from vecserve_server.engine.instances import Instances
 from vecserve_server.engine.priority import Priority
-from vecserve_server.models.inputs import InvalidItemsError, PreparedItem, TextInputs
+from vecserve_server.models.inputs import AnyTextInputs, InvalidItemsError, PreparedItem, TextInputs
 from vecserve_server.models.manifest import Manifest
 from vecserve_server.models.model import TextModel
 
@@ -165,13 +165,13 @@ class SimulatedModel(TextModel):
         self._loop = loop
         self._cost = cost
 
-    def estimate(self, inputs: TextInputs) -> int:
+    def estimate(self, inputs: AnyTextInputs) -> int:
         return sum(max(1, item.size) for item in _parsed(inputs))
 
     def sample(self, size: int) -> PreparedItem:
         return PreparedItem(np.array([0, size]), size)
 
-    def prepare(self, inputs: TextInputs) -> list[PreparedItem]:
+    def prepare(self, inputs: AnyTextInputs) -> list[PreparedItem]:
         items = _parsed(inputs)
         self._loop.spend(1e-4 * sum(item.size for item in items))
         if problems := {index: "is empty" for index, item in enumerate(items) if not item.size}:
@@ -187,6 +187,7 @@ class SimulatedModel(TextModel):
         return np.repeat(numbers[:, np.newaxis], self.manifest.dimensionality, axis=1).astype(np.float32)
 
 
-def _parsed(inputs: TextInputs) -> list[PreparedItem]:
+def _parsed(inputs: AnyTextInputs) -> list[PreparedItem]:
+    assert isinstance(inputs, TextInputs)
     pairs = [tuple(map(int, text.split())) for text in inputs.texts]
     return [PreparedItem(np.array([number, size]), size) for number, size in pairs]

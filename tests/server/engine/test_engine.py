@@ -11,7 +11,7 @@ from vecserve_server.engine.engine import Embeddings, Engine
 from vecserve_server.engine.errors import ExpiredError, InferenceFailedError, InvalidInputError
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.terms import Terms
-from vecserve_server.models.inputs import ImageInputs, InvalidItemsError, TextInputs
+from vecserve_server.models.inputs import ImageInputs, InvalidItemsError, PixelInputs, TextInputs, TokenInputs
 from vecserve_server.models.model import ImageModel, TextModel
 
 LONG = " ".join(["cat"] * 62)
@@ -56,6 +56,37 @@ async def test_images_are_embedded_by_the_same_way(engine: Engine, image_model: 
         contents.append(file.getvalue())
 
     result = await engine.embed_images(image_model, ImageInputs(contents), Terms())
+
+    np.testing.assert_allclose(result.vectors, colours, atol=1e-4)
+
+
+async def test_tokens_give_the_vectors_of_their_texts_to_the_bit(engine: Engine, model: GatedModel) -> None:
+    texts = ["the cat sat", "hello world", LONG]
+    graph_inputs = model.collate([item.payload for item in TextModel.prepare(model, TextInputs(texts))])
+    tokens = TokenInputs(graph_inputs["input_ids"], graph_inputs["attention_mask"])
+
+    for part in (slice(0, 1), slice(1, 3)):  # on the event loop, and on a thread
+        typed = await engine.embed_texts(model, TextInputs(texts[part]), Terms())
+        brought = await engine.embed_texts(model, tokens.part(part), Terms())
+        assert brought.vectors.tobytes() == typed.vectors.tobytes()
+        assert [item.token_count for item in brought.items] == [item.token_count for item in typed.items]
+
+
+async def test_tokens_that_can_not_be_embedded_are_named(engine: Engine, model: GatedModel) -> None:
+    ids = np.array([[2, 7, 3]] * 40)
+    ids[[3, 30], 1] = 10**9  # in different parts of what is preprocessed at once
+
+    with pytest.raises(InvalidItemsError) as refusal:
+        await engine.embed_texts(model, TokenInputs(ids, np.ones_like(ids)), Terms())
+
+    assert sorted(refusal.value.problems) == [3, 30]
+
+
+async def test_pixels_give_the_vectors_of_their_images(engine: Engine, image_model: ImageModel) -> None:
+    colours = [(1, 2, 3), (200, 100, 50), (0, 0, 0)]
+    pixels = np.broadcast_to(np.array(colours, np.uint8)[:, np.newaxis, np.newaxis], (3, 8, 8, 3))
+
+    result = await engine.embed_images(image_model, PixelInputs(pixels), Terms())
 
     np.testing.assert_allclose(result.vectors, colours, atol=1e-4)
 

@@ -2,13 +2,18 @@
 
 import asyncio
 
+import numpy as np
 import pytest
 from controlled import Begin, Clock, GatedModel, Recorder
 
+from vecserve_server.engine.call import Call, WorkItem
 from vecserve_server.engine.engine import Engine
 from vecserve_server.engine.errors import ExpiredError, InferenceFailedError
-from vecserve_server.engine.observer import Drop
+from vecserve_server.engine.observer import Drop, Observers, Refusal
 from vecserve_server.engine.priority import Priority
+from vecserve_server.engine.scheduler import Batch
+from vecserve_server.engine.timings import Timings
+from vecserve_server.models.inputs import InvalidItemsError
 
 
 async def test_computed_inputs_are_told_by_batch(
@@ -28,6 +33,61 @@ async def test_computed_inputs_are_told_by_batch(
     ]
     assert (recorder.computed, recorder.failed, recorder.late) == (3, 0, 0)
     assert not +recorder.drops
+
+
+async def test_calls_that_were_answered_are_told_with_their_timings(
+    engine: Engine, begin: Begin, model: GatedModel, clock: Clock, recorder: Recorder
+) -> None:
+    model.running.close()
+    before = await begin("world")
+    await model.running.reached()
+    call = await begin("cat")
+    clock.now += 2
+    model.running.open()
+    await before
+    result = await call
+
+    assert recorder.timings[-1] == result.timings
+    assert (result.timings.queue, result.timings.total) == (2.0, 2.0)
+    assert (len(recorder.timings), recorder.fruitless) == (2, [])
+
+
+async def test_calls_that_got_nothing_are_told_with_the_time_they_took(
+    engine: Engine, begin: Begin, model: GatedModel, clock: Clock, recorder: Recorder
+) -> None:
+    with pytest.raises(InvalidItemsError):
+        await (await begin(""))
+    with pytest.raises(InferenceFailedError):
+        await (await begin("the crash"))
+    model.running.close()
+    running = await begin("world")
+    await model.running.reached()
+    clock.now += 3
+    running.cancel()
+    await asyncio.wait([running])
+    model.running.open()
+    await engine.stop()
+
+    assert recorder.fruitless == [0.0, 0.0, 3.0]
+    assert recorder.timings == []
+
+
+def test_several_observers_are_told_of_everything(recorder: Recorder) -> None:
+    call = Call(np.zeros((2, 1), np.float32), np.zeros(2), lambda error: None)
+    batch = Batch("tiny-text", Priority.BULK, [WorkItem(call, index, np.zeros(3), 3) for index in range(2)], 1.0)
+    second = Recorder()
+    both = Observers([recorder, second])
+
+    both.refused("tiny-text", Refusal.DEADLINE)
+    both.dropped("tiny-text", Drop.EXPIRED, 3)
+    both.ran(batch, 1.5, 1, failed=True)
+    both.answered("tiny-text", Timings(1, 2, 3, 4))
+    both.unanswered("tiny-text", 0.5)
+
+    for told in (recorder, second):
+        assert (told.refusals, told.drops) == ({Refusal.DEADLINE: 1}, {Drop.EXPIRED: 3})
+        assert (told.batches, told.failed, told.late) == ([batch], 2, 1)
+        assert (told.timings, told.fruitless) == ([Timings(1, 2, 3, 4)], [0.5])
 
 
 async def test_inputs_of_a_run_that_failed_are_told_as_failed(engine: Engine, begin: Begin, recorder: Recorder) -> None:

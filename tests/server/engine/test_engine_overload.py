@@ -44,6 +44,7 @@ async def test_a_call_is_refused_when_the_queue_is_full(
 
     assert refused.value.retry_after == pytest.approx(2.0)
     assert recorder.refusals == {Refusal.QUEUE_FULL: 1}
+    assert recorder.fruitless == [0.0]
     assert model.prepared == [1], "a refused call was tokenized"
 
 

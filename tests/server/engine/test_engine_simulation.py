@@ -30,7 +30,7 @@ from vecserve_server.engine.observer import Drop
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.scheduler import Batch
 from vecserve_server.engine.terms import Terms
-from vecserve_server.models.inputs import InvalidItemsError, PreparedItem, TextInputs
+from vecserve_server.models.inputs import AnyTextInputs, InvalidItemsError, PreparedItem, TextInputs
 from vecserve_server.models.manifest import Manifest
 from vecserve_server.models.model import TextModel
 
@@ -229,7 +229,8 @@ class AuditedModel(SimulatedModel):
         super().__init__(name, manifest, simulation.loop, COSTS[name])
         self._simulation = simulation
 
-    def prepare(self, inputs: TextInputs) -> list[PreparedItem]:
+    def prepare(self, inputs: AnyTextInputs) -> list[PreparedItem]:
+        assert isinstance(inputs, TextInputs)
         self._simulation.let_in.append(int(inputs.texts[0].split()[0]))
         return super().prepare(inputs)
 

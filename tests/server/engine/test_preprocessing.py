@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from controlled import PATIENCE, Clock, GatedModel
 from PIL import Image
@@ -12,9 +13,17 @@ from vecserve_server.engine.errors import ExpiredError
 from vecserve_server.engine.preprocessing import Preprocessing
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.terms import Terms
-from vecserve_server.models.inputs import ImageInputs, InvalidItemsError, PreparedItem, TextInputs
+from vecserve_server.models.inputs import (
+    AnyTextInputs,
+    ImageInputs,
+    InvalidItemsError,
+    PreparedItem,
+    TextInputs,
+    TokenInputs,
+)
 from vecserve_server.models.model import ImageModel
 
+TEXTS = TextInputs([])
 BULK, INTERACTIVE = Terms(priority=Priority.BULK), Terms(priority=Priority.INTERACTIVE)
 
 
@@ -25,7 +34,8 @@ class Tokenizing(GatedModel):
         super().__init__(artifact)
         self.threads: dict[str, str] = {}
 
-    def prepare(self, inputs: TextInputs) -> list[PreparedItem]:
+    def prepare(self, inputs: AnyTextInputs) -> list[PreparedItem]:
+        assert isinstance(inputs, TextInputs)
         thread = threading.current_thread().name
         self.threads |= dict.fromkeys(inputs.texts, thread)
         return super().prepare(inputs) if "bulk" in thread else self._preprocessor.prepare(inputs)
@@ -64,7 +74,7 @@ async def test_items_come_in_the_order_of_the_inputs(preprocessing: Preprocessin
 async def test_nothing_is_predicted_before_something_was_seen(
     preprocessing: Preprocessing, tokenizing: Tokenizing
 ) -> None:
-    assert preprocessing.seconds(tokenizing, 1000) == 0
+    assert preprocessing.seconds(tokenizing, TEXTS, 1000) == 0
 
 
 async def test_seconds_are_predicted_from_those_before(
@@ -77,8 +87,22 @@ async def test_seconds_are_predicted_from_those_before(
     tokenizing.preparing.open()
     await call
 
-    assert preprocessing.seconds(tokenizing, 6) == pytest.approx(3.0)
-    assert preprocessing.seconds(image_model, 6) == 0
+    assert preprocessing.seconds(tokenizing, TEXTS, 6) == pytest.approx(3.0)
+    assert preprocessing.seconds(image_model, ImageInputs([]), 6) == 0
+
+
+async def test_what_one_kind_of_input_takes_is_not_predicted_of_another(
+    preprocessing: Preprocessing, tokenizing: Tokenizing, clock: Clock
+) -> None:
+    tokenizing.preparing.close()
+    call = asyncio.create_task(preprocessing.prepare(tokenizing, TextInputs(["cat"]), 4, BULK))
+    await tokenizing.preparing.reached()
+    clock.now += 2
+    tokenizing.preparing.open()
+    await call
+
+    tokens = np.ones((1, 4), np.int64)
+    assert preprocessing.seconds(tokenizing, TokenInputs(tokens, tokens), 4) == 0
 
 
 @pytest.mark.parametrize("texts", [["cat"], [""]], ids=["expired", "refused"])
@@ -95,7 +119,7 @@ async def test_calls_that_were_not_preprocessed_to_their_end_teach_nothing(
     with pytest.raises((ExpiredError, InvalidItemsError)):
         await preprocessing.prepare(tokenizing, TextInputs(texts), 1000, Terms(clock() if texts[0] else clock() + 1))
 
-    assert preprocessing.seconds(tokenizing, 4) == pytest.approx(2.0)
+    assert preprocessing.seconds(tokenizing, TEXTS, 4) == pytest.approx(2.0)
 
 
 async def test_interactive_texts_and_images_do_not_queue_behind_bulk_texts(
