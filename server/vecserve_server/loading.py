@@ -10,6 +10,7 @@ from vecserve_server.engine.errors import ModelNotFoundError, WrongModalityError
 from vecserve_server.engine.observer import Observer
 from vecserve_server.engine.priority import Priority
 from vecserve_server.models.model import AnyModel, open_artifact
+from vecserve_server.models.providers.processor import cpu_flags, int8_saturates
 from vecserve_server.models.repository import find_artifacts
 
 logger = logging.getLogger(__name__)
@@ -71,3 +72,8 @@ def _announce(model: AnyModel) -> None:
     )
     if manifest.source.random:
         logger.warning("%s has random weights (%s): its vectors mean nothing", model.name, manifest.source.uri)
+    if manifest.precision == "int8" and int8_saturates(cpu_flags()):
+        logger.warning(
+            "%s is int8, and this CPU has no VNNI: sums may saturate, and vectors be further off than its manifest says",
+            model.name,
+        )

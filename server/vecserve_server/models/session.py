@@ -118,7 +118,13 @@ def _open(model: Path | bytes, options: SessionOptions) -> Any:
     provider = options.provider
     chain = provider.chain()
     provider.prepare()
-    session = ort.InferenceSession(model, sess_options=_session_options(options), providers=chain, enable_fallback=0)
+    session = ort.InferenceSession(
+        model,
+        sess_options=_session_options(options),
+        providers=chain,
+        disabled_optimizers=list(provider.slower_fusions),
+        enable_fallback=0,
+    )
     loaded = cast("list[str]", session.get_providers())
     if loaded[: len(chain)] != [name for name, _ in chain]:
         silent = [f"ONNX Runtime chose {', '.join(loaded)}, and its own message stands above"]

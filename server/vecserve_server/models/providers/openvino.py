@@ -3,26 +3,16 @@
 import json
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from vecserve_server.models.providers.libraries import lacking, unloadable
+from vecserve_server.models.providers.processor import cpu_flags
 from vecserve_server.models.providers.provider import Provider, ProviderError
 
 _BF16_FLAGS = ("avx512_bf16", "amx_bf16")
 
 # What OpenVINO loads to reach a device, and what of.
 _DRIVERS = {"GPU": ("libOpenCL.so.1", "Intel's GPU driver"), "NPU": ("libze_loader.so.1", "Intel's NPU driver")}
-
-
-def cpu_flags(file: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """Instruction sets of this machine's CPU by Linux' names; empty where they can't be read."""
-    try:
-        lines = file.read_text().splitlines()
-    except OSError:
-        return frozenset()
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return frozenset(flags.partition(":")[2].split())
 
 
 @dataclass(frozen=True, kw_only=True)

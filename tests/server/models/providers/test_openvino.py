@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from vecserve_server.models.providers.openvino import OpenVino, cpu_flags
+from vecserve_server.models.providers.openvino import OpenVino
+from vecserve_server.models.providers.processor import cpu_flags
 from vecserve_server.models.providers.provider import ProviderError
 
 BF16 = frozenset({"avx512f", "avx512_bf16"})
