@@ -74,6 +74,6 @@ def _announce(model: AnyModel) -> None:
         logger.warning("%s has random weights (%s): its vectors mean nothing", model.name, manifest.source.uri)
     if manifest.precision == "int8" and int8_saturates(cpu_flags()):
         logger.warning(
-            "%s is int8, and this CPU has no VNNI: sums may saturate, and vectors be further off than its manifest says",
+            "%s is int8, and this CPU has no VNNI: sums may saturate, and vectors be less true than its manifest says",
             model.name,
         )
