@@ -184,6 +184,7 @@ def _draw_differences(axes: Axes, differences: NDArray[np.float64]) -> None:
     low, high = np.percentile(differences, [1, 99])
     largest = float(np.abs(differences).max())
     axes.hist(differences, bins=80, color=_INK)
+    axes.locator_params(axis="x", nbins=5)
     axes.axvline(0, color=_ACCENT, linewidth=1)
     for bound in (low, high):
         axes.axvline(float(bound), color=_INK, linewidth=1, linestyle="--")
