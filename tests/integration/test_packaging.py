@@ -1,16 +1,10 @@
 """The wheel in environments of its own: what each extra promises to need, and not to need."""
 
-import os
-import subprocess
-import sys
-import venv
 from pathlib import Path
 
-import pytest
+from environment import Environment
 from PIL import Image
 from running_server import RunningServer, serving
-
-ROOT = Path(__file__).parents[2]
 
 # The oldest that the stubs accept; see the dependencies in pyproject.toml.
 FLOORS = ["grpcio==1.76.0", "protobuf==6.31.1"]
@@ -23,39 +17,6 @@ with Client(sys.argv[1]) as client:
     print(client.embed_text(["from a wheel"]).vectors.shape, [model.name for model in client.models()])
 assert not {"onnxruntime", "torch", "tokenizers", "PIL", "rich", "pydantic"} & set(sys.modules), sys.modules
 """
-
-
-class Environment:
-    """A virtual environment with nothing but what is installed into it."""
-
-    def __init__(self, folder: Path) -> None:
-        venv.create(folder, with_pip=True)
-        self.python = folder / "bin" / "python"
-
-    def install(self, *requirements: str) -> None:
-        self.run("-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements)
-
-    def run(self, *arguments: str) -> str:
-        done = subprocess.run([self.python, *arguments], capture_output=True, text=True, check=False, env=_bare())
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def has(self, module: str) -> bool:
-        find = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
-        return subprocess.run([self.python, "-c", find], check=False, env=_bare()).returncode == 0
-
-
-def _bare() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    pip_wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
-    subprocess.run(pip_wheel, check=True)
-    (built,) = folder.glob("vecserve-*.whl")
-    return built
 
 
 def test_the_client_works_with_base_dependencies_at_their_floors(
