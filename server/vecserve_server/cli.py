@@ -24,7 +24,9 @@ def main(argv: Sequence[str]) -> int:
     except ValidationError as error:
         return _fail(describe(error, _flag), 2)
     except SettingsError as error:  # a value of several parts that can't be taken apart
-        return _fail(f'{error}. --model-weights takes NAME=SHARE, and VECSERVE_MODEL_WEIGHTS JSON: {{"NAME": 2}}', 2)
+        return _fail(
+            f'{error}. The flag takes NAME=VALUE or JSON, the environment variable JSON: {{"NAME": "VALUE"}}', 2
+        )
     configure_logs(config.log_level, with_pid=config.workers > 1)
     # Batches are tokenized on our own threads; the library's pool would take the instances' cores.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,5 +1,7 @@
 """A server of the example models, called over a real channel."""
 
+import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -38,3 +40,14 @@ def embedding(channel: grpc.Channel) -> EmbeddingServiceStub:
 @pytest.fixture(scope="session")
 def models(channel: grpc.Channel) -> ModelServiceStub:
     return ModelServiceStub(channel)
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This project as a wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    root = Path(__file__).parents[2]
+    pip_wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(root)]
+    subprocess.run(pip_wheel, check=True)
+    (built,) = folder.glob("vecserve-*.whl")
+    return built

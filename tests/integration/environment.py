@@ -1,7 +1,8 @@
-"""Virtual environments for what must not, or can't, be installed beside the server."""
+"""Virtual environments of their own, for what is installed and what is not."""
 
 import os
 import subprocess
+import sys
 import venv
 from pathlib import Path
 
@@ -10,20 +11,26 @@ class Environment:
     """A virtual environment with nothing but what is installed into it."""
 
     def __init__(self, folder: Path) -> None:
-        venv.create(folder, with_pip=True)
+        venv.create(folder)
         self.python = folder / "bin" / "python"
 
     def install(self, *requirements: str) -> None:
-        self.run("-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements)
+        """Installs with the pip of the tests' own environment, and leaves bytecode to the first start: both save time."""
+        pip = [sys.executable, "-m", "pip", "--python", str(self.python), "--disable-pip-version-check"]
+        _output([*pip, "install", "--quiet", "--no-compile", *requirements])
 
     def run(self, *arguments: str) -> str:
-        done = subprocess.run([self.python, *arguments], capture_output=True, text=True, check=False, env=_bare())
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return _output([str(self.python), *arguments])
 
     def has(self, module: str) -> bool:
         find = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
         return subprocess.run([self.python, "-c", find], check=False, env=_bare()).returncode == 0
+
+
+def _output(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_bare())
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def _bare() -> dict[str, str]:

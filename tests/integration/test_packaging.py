@@ -1,16 +1,11 @@
 """The wheel in environments of its own: what each extra promises to need, and not to need."""
 
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
-import pytest
 from environment import Environment
 from PIL import Image
 from running_server import RunningServer, serving
-
-ROOT = Path(__file__).parents[2]
 
 # The oldest that the stubs accept; see the dependencies in pyproject.toml.
 FLOORS = ["grpcio==1.76.0", "protobuf==6.31.1"]
@@ -23,15 +18,6 @@ with Client(sys.argv[1]) as client:
     print(client.embed_text(["from a wheel"]).vectors.shape, [model.name for model in client.models()])
 assert not {"onnxruntime", "torch", "tokenizers", "PIL", "rich", "pydantic"} & set(sys.modules), sys.modules
 """
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    pip_wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
-    subprocess.run(pip_wheel, check=True)
-    (built,) = folder.glob("vecserve-*.whl")
-    return built
 
 
 def test_the_wheel_carries_the_probes(wheel: Path) -> None:

@@ -284,3 +284,11 @@ def test_weights_that_cannot_be_read_are_refused_by_name(flags: list[str], capsy
     assert main(flags) == 2
 
     assert "model_weights" in (error := capsys.readouterr().err) or "--model-weights" in error
+
+
+def test_raw_options_that_cannot_be_read_are_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--provider-options", "fast"]) == 2
+
+    assert "provider_options: not enough values to unpack (expected 2, got 1). The flag takes NAME=VALUE or JSON" in (
+        capsys.readouterr().err
+    )
