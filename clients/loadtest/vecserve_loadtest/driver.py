@@ -23,19 +23,20 @@ class Driver:
     Args:
         load: What to send, and how fast.
         pool: The load's connections, open.
-        window: When to send, and what is measured.
+        window: Of this load alone: its stop comes earlier when the load has had its number of calls.
         clock: Source of the time, in seconds.
 
     Attributes:
         ledger: What happened so far.
+        window: When to send, and what is measured.
     """
 
     def __init__(self, load: Load, pool: Pool, window: Window, clock: Callable[[], float]) -> None:
         self.ledger = Ledger(load, window)
         self._load = load
-        self._window = window
+        self.window = window
         self._pool = pool
-        self._pacer = pacer(load.loop, window)
+        self._pacer = pacer(load.loop, window, load.calls)
         self._clock = clock
         self._deadline = math.inf if load.workload.deadline is None else load.workload.deadline
         # A closed loop waits for a connection: failing at once, it would do nothing but fail.
@@ -87,7 +88,7 @@ class Driver:
         ledger = self.ledger
         return LoadResult(
             name=self._load.name,
-            duration=self._window.stop - self._window.start,
+            duration=self.window.stop - self.window.start,
             calls=ledger.calls(),
             totals=ledger.totals(),
             ok_in_window=ledger.ok_in_window,

@@ -72,13 +72,15 @@ class OpenLoop:
     """Calls under way at most. Beyond it calls are held, and counted as such; their latency goes on counting."""
     late_after: float = 0.001
     """How long after its time a call may be sent without counting as late."""
+    phase: float = 0.0
+    """How long after the loop's beginning the first of constant arrivals is due."""
 
     def __post_init__(self) -> None:
         _check_positive("rate", self.rate)
         _check_choice("arrivals", self.arrivals, get_args(Arrivals))
         _check_count("max_in_flight", self.max_in_flight)
-        if self.late_after < 0:
-            raise ValueError(f"late_after must not be negative, and is {self.late_after}")
+        _check_not_negative("late_after", self.late_after)
+        _check_not_negative("phase", self.phase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +98,17 @@ class Load:
     """HTTP/2 connections. A call goes over the one with the fewest under way."""
     keep_responses: Keep = "none"
     """Which OK responses the result holds: "first" is enough to check that answers are sound."""
-    keep_server_timing: bool = False
-    """Whether the result holds each call's `server-timing` trailer."""
+    server_timing_every: int = 0
+    """Of how many measured calls one has its `server-timing` trailer kept; 0 keeps none."""
+    calls: int | None = None
+    """After how many measured calls the load's window ends, if the plan's has not ended before."""
 
     def __post_init__(self) -> None:
         _check_count("connections", self.connections)
         _check_choice("keep_responses", self.keep_responses, get_args(Keep))
+        _check_not_negative("server_timing_every", self.server_timing_every)
+        if self.calls is not None:
+            _check_count("calls", self.calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,7 @@ class Plan:
     """HOST:PORT of a server that speaks HTTP/2 without TLS."""
     loads: tuple[Load, ...]
     duration: float
-    """Length of the window that is measured."""
+    """Length of the window that is measured; of a load with a number of calls, its greatest length."""
     warmup: float = 0.0
     """How long the loads run before the window."""
     drain: float = 10.0
@@ -140,9 +147,8 @@ class Plan:
             raise ValueError("loads have a name twice")
         _check_positive("duration", self.duration)
         _check_positive("connect_timeout", self.connect_timeout)
-        for name, value in (("warmup", self.warmup), ("drain", self.drain), ("poll_interval", self.poll_interval)):
-            if not (value >= 0 and math.isfinite(value)):
-                raise ValueError(f"{name} must be a number of seconds that is not negative, not {value}")
+        for name in ("warmup", "drain", "poll_interval"):
+            _check_not_negative(name, getattr(self, name))
 
 
 def _check_metadata(name: str, value: str) -> None:
@@ -155,6 +161,11 @@ def _check_metadata(name: str, value: str) -> None:
 def _check_positive(name: str, value: float) -> None:
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{name} must be a positive number, not {value}")
+
+
+def _check_not_negative(name: str, value: float) -> None:
+    if not (value >= 0 and math.isfinite(value)):
+        raise ValueError(f"{name} must be a number that is not negative, not {value}")
 
 
 def _check_count(name: str, value: int) -> None:

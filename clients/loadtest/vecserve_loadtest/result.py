@@ -99,8 +99,8 @@ class LoadResult:
     """The first message of each status but OK, by the status' name."""
     responses: Mapping[int, bytes]
     """Serialized OK responses that were kept, by their calls' positions in the columns."""
-    server_timings: Sequence[str]
-    """The `server-timing` trailer of each call, where they were kept; empty where a call has none."""
+    server_timings: Mapping[int, str]
+    """`server-timing` trailers that were kept, by their calls' positions in the columns."""
 
     @property
     def throughput(self) -> float:

@@ -41,7 +41,7 @@ async def target() -> AsyncGenerator[Target, None]:
 
 def plan(target: Target) -> Plan:
     kept = Load(
-        "kept", Workload(ECHO, [b"one", b"", b"three"]), ClosedLoop(2), keep_responses="all", keep_server_timing=True
+        "kept", Workload(ECHO, [b"one", b"", b"three"]), ClosedLoop(2), keep_responses="all", server_timing_every=1
     )
     failing = Load("failing", Workload(FAIL, [b"5"]), OpenLoop(50))
     return Plan(target.address, (kept, failing), duration=0.3)
