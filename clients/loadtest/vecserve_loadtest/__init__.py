@@ -1,4 +1,4 @@
-"""Load for a gRPC server, from a process that costs little: unary calls in closed and open loops.
+"""Load for a gRPC server, from processes that cost little: unary calls, and streamed ones, in closed and open loops.
 
     from vecserve_loadtest import ClosedLoop, Load, OpenLoop, Plan, Workload, run_apart
 

@@ -14,7 +14,7 @@ MAX_CONNECTIONS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """The calls of a load: one unary method, and messages that are sent in turn.
+    """The calls of a load: one method, and messages that are sent in turn.
 
     Raises:
         ValueError: On a value out of its range.
@@ -23,11 +23,13 @@ class Workload:
     method: str
     """The path, e.g. `/vecserve.v1.EmbeddingService/EmbedText`."""
     messages: Sequence[bytes]
-    """Serialized requests, cycled through in order; whoever wants them mixed shuffles them."""
+    """Serialized requests, cycled through in order; whoever wants them mixed shuffles them. Streamed, without the id."""
     metadata: tuple[tuple[str, str], ...] = ()
     """Sent with every call, e.g. `("x-vecserve-priority", "bulk")`. Names in lower case; values of `-bin` in base64."""
     deadline: float | None = None
     """What a call may take from when it is sent. The server is told, and the client gives up by itself too."""
+    streamed: bool = False
+    """Whether calls are the messages of one stream a connection, as StreamEmbed has them: see `stream`."""
 
     def __post_init__(self) -> None:
         if self.method.count("/") != 2 or not self.method.startswith("/"):
@@ -38,6 +40,8 @@ class Workload:
             _check_metadata(name, value)
         if self.deadline is not None:
             _check_positive("deadline", self.deadline)
+            if self.streamed:
+                raise ValueError("deadline must be left out with streamed: gRPC's is for a whole stream, not a message")
 
 
 @dataclass(frozen=True, slots=True)

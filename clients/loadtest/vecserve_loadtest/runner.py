@@ -138,7 +138,7 @@ def _open(plan: Plan, poller: Poller, clock: Clock) -> list[Pool]:
 def _target(plan: Plan, load: Load, endpoints: Sequence[Endpoint]) -> Target:
     workload = load.workload
     headers = request_headers(plan.address, workload.method, workload.metadata, workload.deadline)
-    return Target(endpoints, headers, plan.connect_timeout)
+    return Target(endpoints, headers, plan.connect_timeout, workload.streamed)
 
 
 def _connect(plan: Plan, pools: list[Pool], poller: Poller, clock: Clock) -> None:
