@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Callable
 from itertools import cycle
 
+import numpy as np
+
 from vecserve_loadtest.calls import Call, Ending
 from vecserve_loadtest.ledger import Ledger
 from vecserve_loadtest.link import Link
@@ -92,6 +94,7 @@ class Driver:
             calls=ledger.calls(),
             totals=ledger.totals(),
             ok_in_window=ledger.ok_in_window,
+            carried=np.array(ledger.carried, np.float64),
             max_in_flight=ledger.max_in_flight,
             held=self._pacer.held,
             late_after=loop.late_after if isinstance(loop, OpenLoop) else 0.0,

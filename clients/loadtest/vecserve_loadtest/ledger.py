@@ -39,6 +39,7 @@ class Ledger:
         failures: The first message of each status but OK.
         responses: Serialized responses that were kept, by their rows.
         ok: Calls that were OK, whenever they ended.
+        carried: When OK calls of an open loop ended that were due before the window, and ended in it.
         server_timings: Trailers that were kept, by their rows.
     """
 
@@ -49,6 +50,7 @@ class Ledger:
         self.ended_in_window = 0
         self.ok_in_window = 0
         self.ok = 0
+        self.carried: list[float] = []
         self.failures: dict[str, str] = {}
         self.responses: dict[int, bytes] = {}
         self.server_timings: dict[int, str] = {}
@@ -91,6 +93,8 @@ class Ledger:
             self.failures[status.name] = _explain(call, ending)
         if self._start <= call.intended < self._window.stop if self._by_intended else within:
             self._enter(call, now, status, ending)
+        elif within and status is Status.OK:
+            self.carried.append(now - self._start)
 
     def progress(self, now: float) -> Progress:
         """Return where the load stands, with the latencies of the calls measured since this was asked last."""

@@ -23,7 +23,7 @@ class Workload:
     method: str
     """The path, e.g. `/vecserve.v1.EmbeddingService/EmbedText`."""
     messages: Sequence[bytes]
-    """Serialized requests, cycled through in order; whoever wants them mixed shuffles them. Streamed, without the id."""
+    """Serialized requests, cycled through in order; whoever wants them mixed shuffles them. Streamed: without ids."""
     metadata: tuple[tuple[str, str], ...] = ()
     """Sent with every call, e.g. `("x-vecserve-priority", "bulk")`. Names in lower case; values of `-bin` in base64."""
     deadline: float | None = None

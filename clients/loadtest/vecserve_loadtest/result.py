@@ -87,6 +87,8 @@ class LoadResult:
     totals: Totals
     ok_in_window: int
     """Calls that ended OK within the window, whenever they were due."""
+    carried: npt.NDArray[np.float64]
+    """When those of them ended that are not measured, since they were due before the window; `(calls,)`."""
     max_in_flight: int
     """Most calls under way at once within the window."""
     held: int

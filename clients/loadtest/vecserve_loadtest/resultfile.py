@@ -25,7 +25,7 @@ def write_calls(result: RunResult, path: Path) -> None:
 
     The names are the load's position in the plan, a slash, and a column of `Calls`; or `responses` and
     `response_sizes` (all kept responses in a row, and their lengths in bytes), `response_calls` (their positions in
-    the columns), and likewise `server_timings` (joined with line feeds) and `timed_calls`.
+    the columns), and likewise `server_timings` (joined with line feeds) and `timed_calls`; and `carried`.
     """
     arrays = {
         f"{index}/{name}": array for index, load in enumerate(result.loads) for name, array in _pack(load).items()
@@ -54,6 +54,7 @@ def _pack(load: LoadResult) -> _Arrays:
     responses = list(load.responses.values())
     return {
         **columns,
+        "carried": load.carried,
         "responses": np.frombuffer(b"".join(responses), np.uint8),
         "response_sizes": np.array([len(response) for response in responses], np.int64),
         "response_calls": np.array(list(load.responses), np.int64),
@@ -80,6 +81,7 @@ def _load(head: dict[str, Any], arrays: _Arrays) -> LoadResult:
         duration=head["duration_s"],
         late_after=head["late_after_s"],
         ok_in_window=head["ok_in_window"],
+        carried=arrays["carried"],
         max_in_flight=head["max_in_flight"],
         held=head["held"],
         failures=head["failures"],

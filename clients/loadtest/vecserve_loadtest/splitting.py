@@ -40,6 +40,7 @@ def merge_loads(results: Sequence[LoadResult], messages: int = 1) -> LoadResult:
         calls=Calls(**{name: column[order] for name, column in joined.items()}),
         totals=Totals(**_sums(Totals, [result.totals for result in results])),
         ok_in_window=sum(result.ok_in_window for result in results),
+        carried=np.concatenate([result.carried for result in results]),
         max_in_flight=sum(result.max_in_flight for result in results),
         held=sum(result.held for result in results),
         late_after=results[0].late_after,

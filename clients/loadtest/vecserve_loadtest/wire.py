@@ -1,6 +1,6 @@
-"""Protobuf's wire format, as far as a stream's messages need it: https://protobuf.dev/programming-guides/encoding. Pure.
+"""Protobuf's wire format, as far as streams need it: https://protobuf.dev/programming-guides/encoding. Pure.
 
-Not by protobuf's own library, which takes longer to import than the rest of a load, and parses vectors nobody asked for.
+Not by protobuf's own library, which would take apart the vectors that nobody asked for.
 """
 
 from collections.abc import Iterator

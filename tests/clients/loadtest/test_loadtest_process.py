@@ -52,7 +52,8 @@ def assert_same(one: LoadResult, other: LoadResult) -> None:
         column, copy = getattr(one.calls, field.name), getattr(other.calls, field.name)
         np.testing.assert_array_equal(column, copy)
         assert column.dtype == copy.dtype
-    assert replace(one, calls=other.calls) == other
+    np.testing.assert_array_equal(one.carried, other.carried)
+    assert replace(one, calls=other.calls, carried=other.carried) == other
 
 
 async def test_a_result_comes_out_of_its_files_as_it_went_in(target: Target, tmp_path: Path) -> None:
