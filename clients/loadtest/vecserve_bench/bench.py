@@ -83,7 +83,14 @@ class Bench:
 
     def _plan(self, load: Load, duration: float | None) -> Plan:
         pressure = self._pressure
-        return Plan(self._address, (load,), duration or pressure.duration, pressure.warmup, pressure.drain)
+        return Plan(
+            self._address,
+            (load,),
+            duration or pressure.duration,
+            pressure.warmup,
+            pressure.drain,
+            realtime=pressure.realtime and isinstance(load.loop, OpenLoop),
+        )
 
     def _processes(self, step: Step) -> int:
         most = self._pressure.processes

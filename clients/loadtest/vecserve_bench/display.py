@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from vecserve_bench.figures import number
 from vecserve_bench.live import Glance
 from vecserve_bench.settings import AtConcurrency, Step
 
 
 def step_name(step: Step) -> str:
     """Return what a step is called, e.g. `16 in flight` or `250 calls/s`."""
-    return f"{step.concurrency} in flight" if isinstance(step, AtConcurrency) else f"{step.rate:.5g} calls/s"
+    return f"{step.concurrency} in flight" if isinstance(step, AtConcurrency) else f"{number(step.rate)} calls/s"
 
 
 class Display:

@@ -172,4 +172,4 @@ def _sends(load: LoadResult) -> Sends:
 
 def _process(cost: ProcessCost) -> HarnessProcess:
     per_call = None if math.isnan(cost.per_call) else cost.per_call * 1e6
-    return HarnessProcess(cpu_per_call_us=per_call, core_share=cost.core_share)
+    return HarnessProcess(cpu_per_call_us=per_call, core_share=cost.core_share, realtime=cost.realtime)

@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from vecserve_bench.figures import number, percent
 from vecserve_bench.record import Measurement
 from vecserve_bench.warning import KEPT_UP
 
@@ -64,6 +65,12 @@ class Objective:
         return max(least, _TAIL / (1 - highest / 100) / rate)
 
     def __str__(self) -> str:
+        latencies = [f"p{point:g}={value:g}ms" for point, value in self.latencies_ms]
+        return ",".join([*latencies, f"errors={100 * self.errors:g}%"])
+
+    @property
+    def words(self) -> str:
+        """The objective for people, e.g. `p99 ≤ 50 ms, errors ≤ 0.1 %`."""
         latencies = [f"p{point:g} ≤ {value:g} ms" for point, value in self.latencies_ms]
         return ", ".join([*latencies, f"errors ≤ {100 * self.errors:g} %"])
 
@@ -71,20 +78,20 @@ class Objective:
         if measurement.error_share > self.errors:
             named = {name: count for name, count in measurement.statuses.items() if name != "OK"}
             most = max(named, key=lambda name: named[name], default="no calls")
-            yield f"{measurement.error_share:.2%} of calls failed, most with {most}"
+            yield f"{percent(measurement.error_share)} of calls failed, most with {most}"
 
     def _latencies(self, measurement: Measurement) -> Iterator[str]:
         for point, limit in self.latencies_ms:
             value = percentile(measurement, point)
             if value > limit:
-                yield f"p{point:g} was {value:.3g} ms"
+                yield f"p{point:g} was {number(value)} ms"
 
     def _backlog(self, measurement: Measurement) -> Iterator[str]:
         offered = measurement.offered_per_s
         failed = measurement.timeline.failed_per_s
         answered = measurement.throughput_per_s + sum(failed) / max(1, len(failed))
         if offered and answered < KEPT_UP * offered:
-            yield f"only {answered:.4g} of {offered:.4g} calls a second were answered in time"
+            yield f"{number(answered)} of {number(offered)} calls/s were answered"
 
 
 def percentile(measurement: Measurement, point: float) -> float:

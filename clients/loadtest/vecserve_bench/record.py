@@ -10,6 +10,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from vecserve_bench.figures import number
+
 SCHEMA: Final = "vecserve-bench/1"
 
 _CONFIG = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
@@ -83,6 +85,8 @@ class HarnessProcess:
     cpu_per_call_us: float | None
     core_share: float
     """CPU time over elapsed time. Near 1 the harness was the bottleneck."""
+    realtime: bool
+    """Whether it had real-time priority, as open loops have where the system allows it."""
 
 
 @dataclass(config=_CONFIG, kw_only=True)
@@ -229,6 +233,13 @@ class Record:
     notes: list[str]
 
 
+def load_name(measurement: Measurement) -> str:
+    """Return what a measurement's load is called, e.g. `16 in flight` or `250 calls/s`."""
+    if measurement.rate_per_s is None:
+        return f"{measurement.concurrency} in flight"
+    return f"{number(measurement.rate_per_s)} calls/s"
+
+
 class RecordError(Exception):
     """A file holds no record of this form."""
 
@@ -236,17 +247,13 @@ class RecordError(Exception):
 _RECORD = TypeAdapter(Record)
 
 
-def write_record(record: Record, path: Path) -> None:
-    """Write a record as JSON.
-
-    Raises:
-        OSError: If the file can't be written.
-    """
-    path.write_bytes(_RECORD.dump_json(record, by_alias=True, indent=1) + b"\n")
+def record_json(record: Record) -> bytes:
+    """Return a record as JSON."""
+    return _RECORD.dump_json(record, by_alias=True, indent=1) + b"\n"
 
 
 def read_record(path: Path) -> Record:
-    """Read a record that `write_record` wrote.
+    """Read a record as `record_json` writes it.
 
     Raises:
         OSError: If the file can't be read.

@@ -7,10 +7,10 @@
    `precision` of each other. A miss is tried again before it counts: what else the machine does makes runs worse,
    hardly ever better.
 4. **Confirmation.** The rate that is left must hold again, in `CONFIRMATIONS` longer runs. Each that misses takes it
-   down by `precision`.
+   down: by `precision`, then by twice as much, and so on, for then the server has become slower meanwhile.
 
-The result is a rate that held in every run made at it last, and one `precision` above it (or less) that missed twice,
-unless a run that confirms it was unlucky.
+So the result held in longer runs, and what is `precision` above it missed twice; or, where the confirmation took it
+down, the rate before it missed once.
 """
 
 import math
@@ -101,11 +101,13 @@ def _twice(trial: Trial) -> Generator[Trial, bool, bool]:
 
 
 def _confirm(rate: float, precision: float, capacity: float) -> _Trials:
+    steps = 1
     while rate >= _LOWEST * capacity / (1 + precision):
         held = 0
         while held < CONFIRMATIONS and (yield Trial(rate, "confirm", CONFIRMATION_LENGTH)):
             held += 1
         if held == CONFIRMATIONS:
             return rate
-        rate /= 1 + precision
+        rate /= (1 + precision) ** steps
+        steps *= 2
     return None

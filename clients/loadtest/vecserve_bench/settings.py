@@ -53,6 +53,8 @@ class Pressure:
     max_in_flight: int = 10_000
     late_after: float = 0.001
     seed: int = 0
+    realtime: bool = True
+    """Whether the processes of open loops ask for real-time priority."""
     check_vectors: bool = False
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-from vecserve_bench.record import Measurement
+from vecserve_bench.figures import number, percent
+from vecserve_bench.record import Measurement, Record, load_name
 
 BUSY: Final = 0.9
 """Share of a core from which on a process of the harness counts as the bottleneck."""
@@ -20,9 +21,36 @@ def warnings(measurement: Measurement) -> list[str]:
         *_late(measurement),
         *_rate(measurement),
         *_connections(measurement),
-        *_few(measurement),
+        *_none(measurement),
         *_vectors(measurement),
     ]
+
+
+def few_calls(measurement: Measurement) -> str:
+    """Return which percentiles rest on one call; empty where none does."""
+    ok = measurement.statuses.get("OK", 0)
+    thin = [f"p{point:g}" for point in (99, 99.9) if ok * (100 - point) < 100]
+    if not ok or not thin:
+        return ""
+    return f"{' and '.join(thin)} of {ok} calls {'is' if len(thin) == 1 else 'are'} the slowest call: run longer"
+
+
+def notable(record: Record) -> list[str]:
+    """Return the warnings of a record's measurements, each with its load where there are several.
+
+    Of a search, those at the rate that was found, and those that make the search's limit the harness's.
+    """
+    measurements = record.measurements
+    if record.search:
+        rate = record.search.max_rate_per_s
+        measurements = [each for each in measurements if each.rate_per_s == rate or harness_limited(each)]
+    several = len(record.measurements) > 1
+    lines = [
+        f"{load_name(measurement)}: {warning}" if several else warning
+        for measurement in measurements
+        for warning in measurement.warnings
+    ]
+    return list(dict.fromkeys(lines))
 
 
 def harness_limited(measurement: Measurement) -> bool:
@@ -35,7 +63,7 @@ def _harness(measurement: Measurement) -> Iterator[str]:
     if busiest >= BUSY:
         processes = len(measurement.harness)
         yield (
-            f"the harness was the bottleneck: a process of it took {busiest:.0%} of a core; "
+            f"the harness was the bottleneck: a process of it took {percent(busiest)} of a core; "
             f"--processes {2 * processes} gives it more, if the machine has them"
         )
 
@@ -44,16 +72,18 @@ def _late(measurement: Measurement) -> Iterator[str]:
     sends = measurement.sends
     # Held calls wait for the server's answers, streams or connections.
     if sends.late_share > LATE_SHARE and sends.held < sends.late / 2:
+        ordinary = not all(process.realtime for process in measurement.harness)
+        hint = ", and the harness has no real-time priority" if ordinary else ""
         yield (
-            f"{sends.late_share:.1%} of the calls were sent more than {sends.late_after_ms:g} ms late "
-            f"(99th percentile {sends.lag_p99_ms:.3g} ms): the harness, or its machine, was too busy for this rate"
+            f"{percent(sends.late_share)} of the calls were sent more than {sends.late_after_ms:g} ms late "
+            f"(99th percentile {number(sends.lag_p99_ms)} ms): the machine was too busy{hint}"
         )
 
 
 def _rate(measurement: Measurement) -> Iterator[str]:
     if measurement.offered_per_s and measurement.throughput_per_s < KEPT_UP * measurement.offered_per_s:
         share = measurement.throughput_per_s / measurement.offered_per_s
-        yield f"the server answered {share:.1%} of the offered calls OK within the window: it did not keep up"
+        yield f"the server answered {percent(share)} of the offered calls OK within the window: it did not keep up"
     if measurement.sends.held:
         yield f"{measurement.sends.held} calls were held back: too many were under way, or no connection took them"
 
@@ -66,14 +96,9 @@ def _connections(measurement: Measurement) -> Iterator[str]:
         )
 
 
-def _few(measurement: Measurement) -> Iterator[str]:
-    ok = measurement.statuses.get("OK", 0)
-    if not ok:
+def _none(measurement: Measurement) -> Iterator[str]:
+    if not measurement.statuses.get("OK"):
         yield "no call was OK"
-        return
-    thin = [f"p{point:g}" for point in (99, 99.9) if ok * (100 - point) < 100]
-    if thin:
-        yield f"{' and '.join(thin)} of {ok} calls {'is' if len(thin) == 1 else 'are'} the slowest call: run longer"
 
 
 def _vectors(measurement: Measurement) -> Iterator[str]:

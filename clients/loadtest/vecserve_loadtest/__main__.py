@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vecserve_loadtest.observer import RemoteObserver
 from vecserve_loadtest.planfile import read_plan
+from vecserve_loadtest.realtime import become_realtime
 from vecserve_loadtest.resultfile import write_calls, write_summary
 from vecserve_loadtest.runner import LoadError, run
 
@@ -23,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with arguments.plan.open("rb") as file:
             plan = read_plan(file)
+        if plan.realtime:
+            become_realtime()
         result = run(plan, RemoteObserver(sys.stdin, sys.stdout) if arguments.observed else None)
         write_summary(result, arguments.summary)
         if arguments.calls is not None:

@@ -154,6 +154,8 @@ class ProcessCost:
     elapsed: float
     calls: int
     """Calls of all loads that were sent and ended in that time."""
+    realtime: bool = False
+    """Whether it had real-time priority."""
 
     @property
     def per_call(self) -> float:

@@ -45,7 +45,9 @@ def read_result(summary: Path, calls: Path) -> RunResult:
         started=head["started"],
         duration=head["duration_s"],
         loads=loads,
-        process=ProcessCost(process["user_s"], process["system_s"], process["elapsed_s"], process["calls"]),
+        process=ProcessCost(
+            process["user_s"], process["system_s"], process["elapsed_s"], process["calls"], process["realtime"]
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from vecserve_loadtest.pacing import Window
 from vecserve_loadtest.plan import Load, Plan
 from vecserve_loadtest.poller import Poller
 from vecserve_loadtest.pool import Pool, Target
+from vecserve_loadtest.realtime import is_realtime
 from vecserve_loadtest.result import ProcessCost, RunResult
 
 Clock: TypeAlias = Callable[[], float]
@@ -109,6 +110,7 @@ class _Run:
                 system=after.system - before.system,
                 elapsed=after.clock - before.clock,
                 calls=sum(driver.ledger.ended_in_window for driver in self._drivers),
+                realtime=is_realtime(),
             ),
         )
 
