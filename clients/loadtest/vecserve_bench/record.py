@@ -151,7 +151,7 @@ class Measurement:
     @property
     def error_share(self) -> float:
         """Share of the measured calls that were not OK; 1 where there was no call."""
-        return 1 - self.statuses.get("OK", 0) / self.calls if self.calls else 1.0
+        return (self.calls - self.statuses.get("OK", 0)) / self.calls if self.calls else 1.0
 
 
 @dataclass(config=_CONFIG, kw_only=True)

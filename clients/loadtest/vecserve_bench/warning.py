@@ -29,7 +29,7 @@ def warnings(measurement: Measurement) -> list[str]:
 def few_calls(measurement: Measurement) -> str:
     """Return which percentiles rest on one call; empty where none does."""
     ok = measurement.statuses.get("OK", 0)
-    thin = [f"p{point:g}" for point in (99, 99.9) if ok * (100 - point) < 100]
+    thin = [f"p{point:g}" for point in (99, 99.9) if round(ok * (100 - point)) < 100]
     if not ok or not thin:
         return ""
     return f"{' and '.join(thin)} of {ok} calls {'is' if len(thin) == 1 else 'are'} the slowest call: run longer"

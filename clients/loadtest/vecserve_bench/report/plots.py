@@ -185,7 +185,7 @@ def _tail(measurement: Measurement, *, labelled: bool = False) -> list[Point]:
     calls = measurement.statuses.get("OK", 1)
     points = [Point(point, value, f"p{point:.5g}: {number(value)} ms") for point, value in most]
     if labelled:
-        named = [each for each in _SHOWN if (100 - each[1]) * calls >= 100]
+        named = [each for each in _SHOWN if round((100 - each[1]) * calls) >= 100]
         values = [(name, point, percentile(measurement, point)) for name, point, _ in named]
         points += [Point(point, value, label=f"{name} {number(value)}") for name, point, value in values]
         points.sort(key=lambda point: point.x)
