@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from benchmarks.harness import harness
 from benchmarks.measuring import Bench, Figure, units_per_second
 from benchmarks.workloads import SENTENCE_TOKENS, TEXT_MODEL, Workload, mixed_texts, photographs, sentences
 from vecserve_loadtest import LoadResult, Status
@@ -112,6 +113,7 @@ SCENARIOS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "mixed lengths": mixed_lengths,
     "priorities": priorities,
     "images": images,
+    "harness": harness,
 }
 
 

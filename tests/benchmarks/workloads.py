@@ -1,19 +1,17 @@
 """What is embedded: the same inputs in-process and through the server."""
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from vecserve.v1 import embedding_service_pb2 as pb
+from vecserve_bench.inputs import SENTENCE, drawn_images
 
 SERVICE = "/vecserve.v1.EmbeddingService"
 TEXT_MODEL, IMAGE_MODEL = "all-minilm-l6-v2", "resnet50"
 
-SENTENCE = "A man is eating a piece of bread in the kitchen."
 SENTENCE_TOKENS = 14
 """The two special ones included."""
 
@@ -81,14 +79,4 @@ def mixed_texts(count: int = 1024, per_call: int = 1, seed: int = 0) -> Workload
 
 def photographs(count: int = 16, seed: int = 0) -> Workload:
     """JPEG files of 500 x 375 pixels: smooth shapes with fine noise, which compress about as photographs do."""
-    random = np.random.default_rng(seed)
-    return Workload("image", [_photograph(random) for _ in range(count)], [1] * count)
-
-
-def _photograph(random: np.random.Generator) -> bytes:
-    shapes = Image.fromarray(random.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize((500, 375))
-    noise = random.normal(0, 8, (375, 500, 3))
-    pixels = np.clip(np.asarray(shapes) + noise, 0, 255).astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=85)
-    return file.getvalue()
+    return Workload("image", drawn_images(count=count, seed=seed).items, [1] * count)

@@ -146,7 +146,9 @@ class Server(embedding_service_pb2_grpc.EmbeddingServiceServicer, model_service_
     @contextmanager
     def _handling(self, request: Any, context: grpc.ServicerContext) -> Generator[None, None, None]:
         metadata = {key: str(value) for key, value in context.invocation_metadata()}
-        context.set_trailing_metadata((("x-request-id", metadata["x-request-id"]),))
+        timing = "preprocess;dur=0.5, queue;dur=1.5, infer;dur=2"
+        echoed = (("x-request-id", metadata.get("x-request-id", "")), ("server-timing", timing))
+        context.set_trailing_metadata(echoed)
         with self._lock:
             self.calls.append(Call(request, metadata, context.time_remaining()))
             self._under_way += 1
@@ -199,7 +201,7 @@ def _no_such_model(name: str) -> Failure:
 
 
 def _fail(failure: Failure, context: grpc.ServicerContext) -> Never:
-    request_id = str(dict(context.invocation_metadata())["x-request-id"])
+    request_id = str(dict(context.invocation_metadata()).get("x-request-id", ""))
     encoded = failure.status().SerializeToString()
     context.set_trailing_metadata((("x-request-id", request_id), ("grpc-status-details-bin", encoded)))
     context.abort(failure.code, failure.message)

@@ -48,3 +48,13 @@ def test_the_server_runs_without_torch(wheel: Path, example_models: Path, tmp_pa
             "-m", "vecserve", "embed", "image", "--json", str(image), "--address", running.address
         )
         assert '"dimensionality": 2048' in embedded
+
+
+def test_the_load_harness_runs_with_its_extra_alone(wheel: Path, server: RunningServer, tmp_path: Path) -> None:
+    environment = Environment(tmp_path)
+    environment.install(f"{wheel}[loadtest]")
+    assert not any(environment.has(module) for module in ("onnxruntime", "torch", "tokenizers", "uvloop"))
+    page = tmp_path / "report.html"
+    load = ("--address", server.address, "--calls", "20", "--warmup", "0", "--html", str(page))
+    assert "OK 20" in environment.run("-m", "vecserve", "bench", *load)
+    assert "<style>:root" in page.read_text()

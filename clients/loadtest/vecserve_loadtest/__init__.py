@@ -1,4 +1,4 @@
-"""Load for a gRPC server, from a process that costs little: unary calls in closed and open loops.
+"""Load for a gRPC server, from processes that cost little: unary calls, and streamed ones, in closed and open loops.
 
     from vecserve_loadtest import ClosedLoop, Load, OpenLoop, Plan, Workload, run_apart
 
@@ -22,12 +22,16 @@ more, 131 µs in an open loop of 1000 per second: each wakes the process twice. 
 """
 
 from vecserve_loadtest.calls import Ending
+from vecserve_loadtest.group import LoadGroup
+from vecserve_loadtest.observer import Observer
 from vecserve_loadtest.plan import ClosedLoop, Load, OpenLoop, Plan, Workload
 from vecserve_loadtest.planfile import read_plan, write_plan
 from vecserve_loadtest.process import LoadProcess, run_apart
+from vecserve_loadtest.progress import Progress, bucket_percentile, merge_buckets
 from vecserve_loadtest.result import Calls, ConnectionCounts, LoadResult, ProcessCost, RunResult, Totals
 from vecserve_loadtest.resultfile import read_result, write_calls, write_summary
 from vecserve_loadtest.runner import LoadError, run
+from vecserve_loadtest.splitting import merge_loads, split_load
 from vecserve_loadtest.status import Status
 from vecserve_loadtest.summary import summarize
 
@@ -38,19 +42,26 @@ __all__ = [
     "Ending",
     "Load",
     "LoadError",
+    "LoadGroup",
     "LoadProcess",
     "LoadResult",
+    "Observer",
     "OpenLoop",
     "Plan",
     "ProcessCost",
+    "Progress",
     "RunResult",
     "Status",
     "Totals",
     "Workload",
+    "bucket_percentile",
+    "merge_buckets",
+    "merge_loads",
     "read_plan",
     "read_result",
     "run",
     "run_apart",
+    "split_load",
     "summarize",
     "write_calls",
     "write_plan",

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vecserve_loadtest.observer import RemoteObserver
 from vecserve_loadtest.planfile import read_plan
+from vecserve_loadtest.realtime import become_realtime
 from vecserve_loadtest.resultfile import write_calls, write_summary
 from vecserve_loadtest.runner import LoadError, run
 
@@ -22,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with arguments.plan.open("rb") as file:
             plan = read_plan(file)
-        result = run(plan)
+        if plan.realtime:
+            become_realtime()
+        result = run(plan, RemoteObserver(sys.stdin, sys.stdout) if arguments.observed else None)
         write_summary(result, arguments.summary)
         if arguments.calls is not None:
             write_calls(result, arguments.calls)
@@ -37,6 +41,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("plan", type=Path, help="file that vecserve_loadtest.write_plan wrote")
     parser.add_argument("--summary", type=Path, required=True, metavar="FILE", help="where to write the summary: JSON")
     parser.add_argument("--calls", type=Path, metavar="FILE", help="where to write every measured call: npz")
+    parser.add_argument(
+        "--observed",
+        action="store_true",
+        help="say on stdout when all is ready, and twice a second how it goes; begin at the time that stdin says",
+    )
     return parser
 
 

@@ -2,8 +2,9 @@
 
 import math
 from enum import IntEnum
+from typing import Protocol
 
-from vecserve_loadtest.connection import Connection, Exchange
+from vecserve_loadtest.connection import Exchange
 from vecserve_loadtest.outbox import Body
 
 
@@ -23,6 +24,14 @@ class Ending(IntEnum):
     (DEADLINE_EXCEEDED), or the drain time ended (CANCELLED)."""
 
 
+class Carrier(Protocol):
+    """What calls are sent over."""
+
+    def cancel(self, exchange: "Call", /) -> None:
+        """Give up a call that is in flight."""
+        ...
+
+
 class Call(Exchange):
     """One call of a load. Times are seconds on the run's clock.
 
@@ -38,7 +47,7 @@ class Call(Exchange):
 
     sent: float = math.nan
     expires: float = math.inf
-    connection: "Connection[Call] | None" = None
+    connection: Carrier | None = None
     resent: bool = False
     ended: bool = False
 

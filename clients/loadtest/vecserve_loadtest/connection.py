@@ -92,14 +92,23 @@ class Connection(Generic[AnyExchange]):
 
     def send(self, exchange: AnyExchange) -> None:
         """Send a request. Only while the connection is accepting."""
-        stream_id = self._next_id
-        self._next_id = stream_id + 2
-        if self._next_id > _LAST_STREAM_ID:
-            self.closing = True
-        exchange.stream_id = stream_id
-        self._exchanges[stream_id] = exchange
-        self._outbox.add_request(stream_id, self._block, exchange.body)
+        self._begin(exchange)
+        self._outbox.add_request(exchange.stream_id, self._block, exchange.body)
         self._block = self._later_block
+
+    def open(self, exchange: AnyExchange) -> None:
+        """Begin a request that has no end; its body is ignored. Only while the connection is accepting."""
+        self._begin(exchange)
+        self._outbox.open(exchange.stream_id, self._block)
+        self._block = self._later_block
+
+    def write(self, exchange: AnyExchange, data: bytes) -> None:
+        """Send more of a request that was opened and has not ended."""
+        self._outbox.write(exchange.stream_id, data)
+
+    def replenish(self, exchange: AnyExchange, size: int) -> None:
+        """Let the server send so many bytes more in an exchange that would outlast its window of 2 GiB."""
+        self._outbox.add(frames.window_update(exchange.stream_id, size))
 
     def cancel(self, exchange: AnyExchange) -> None:
         """Give up an exchange that is in flight; what still comes for it is ignored."""
@@ -128,6 +137,14 @@ class Connection(Generic[AnyExchange]):
             self.broken = error
             self.closing = True
         return ended
+
+    def _begin(self, exchange: AnyExchange) -> None:
+        stream_id = self._next_id
+        self._next_id = stream_id + 2
+        if self._next_id > _LAST_STREAM_ID:
+            self.closing = True
+        exchange.stream_id = stream_id
+        self._exchanges[stream_id] = exchange
 
     def _take_frame(self, kind: int, flags: int, stream_id: int, payload: bytes, ended: list[AnyExchange]) -> None:
         if self._unfinished is not None:

@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Callable
 from itertools import cycle
 
+import numpy as np
+
 from vecserve_loadtest.calls import Call, Ending
 from vecserve_loadtest.ledger import Ledger
 from vecserve_loadtest.link import Link
@@ -23,19 +25,20 @@ class Driver:
     Args:
         load: What to send, and how fast.
         pool: The load's connections, open.
-        window: When to send, and what is measured.
+        window: Of this load alone: its stop comes earlier when the load has had its number of calls.
         clock: Source of the time, in seconds.
 
     Attributes:
         ledger: What happened so far.
+        window: When to send, and what is measured.
     """
 
     def __init__(self, load: Load, pool: Pool, window: Window, clock: Callable[[], float]) -> None:
         self.ledger = Ledger(load, window)
         self._load = load
-        self._window = window
+        self.window = window
         self._pool = pool
-        self._pacer = pacer(load.loop, window)
+        self._pacer = pacer(load.loop, window, load.calls)
         self._clock = clock
         self._deadline = math.inf if load.workload.deadline is None else load.workload.deadline
         # A closed loop waits for a connection: failing at once, it would do nothing but fail.
@@ -87,10 +90,11 @@ class Driver:
         ledger = self.ledger
         return LoadResult(
             name=self._load.name,
-            duration=self._window.stop - self._window.start,
+            duration=self.window.stop - self.window.start,
             calls=ledger.calls(),
             totals=ledger.totals(),
             ok_in_window=ledger.ok_in_window,
+            carried=np.array(ledger.carried, np.float64),
             max_in_flight=ledger.max_in_flight,
             held=self._pacer.held,
             late_after=loop.late_after if isinstance(loop, OpenLoop) else 0.0,

@@ -6,14 +6,18 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 from vecserve_loadtest.calls import Call
 from vecserve_loadtest.connection import Connection
-from vecserve_loadtest.headers import Headers
 from vecserve_loadtest.poller import Poller
+from vecserve_loadtest.stream import StreamConnection
 
 RECEIVE_BYTES = 2**16  # of 256 KiB, malloc takes memory from the system and gives it back: 20 µs a call instead of 2
 _MUCH = 2**14  # bytes that came at once, of which there may be more
+
+
+AnyConnection: TypeAlias = Connection[Call] | StreamConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Link:
 
     Args:
         endpoint: Where to connect to.
-        headers: Those of every request.
+        connection: The protocol, at its beginning.
         poller: Tells when the socket is ready.
         on_readable: Called when there is something to `read`.
         on_writable: Called when it is time to `resume`.
@@ -59,7 +63,7 @@ class Link:
     def __init__(
         self,
         endpoint: Endpoint,
-        headers: Headers,
+        connection: AnyConnection,
         poller: Poller,
         on_readable: Callable[["Link"], None],
         on_writable: Callable[["Link"], None],
@@ -67,7 +71,7 @@ class Link:
     ) -> None:
         self.endpoint = endpoint
         self.begun = now
-        self.connection: Connection[Call] = Connection(headers)
+        self.connection = connection
         self._poller = poller
         self._writable = partial(on_writable, self)
         self._blocked = True

@@ -1,6 +1,7 @@
 """What a connection has to send, within the windows that the server grants (RFC 9113, section 5.2). Pure."""
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Final
 
 from vecserve_loadtest.frames import (
@@ -51,10 +52,14 @@ class HeaderBlock:
 
 @dataclass(slots=True)
 class _Upload:
-    """A body that its windows let through in parts."""
+    """What goes out on one stream, as its windows let it through."""
 
     rest: memoryview
     window: int
+    ends: bool = True
+    """Whether the stream ends with it."""
+    later: deque[bytes] = field(default_factory=deque[bytes])
+    """What was written after `rest`, to a stream that stays open."""
 
 
 class Outbox:
@@ -63,6 +68,7 @@ class Outbox:
     def __init__(self) -> None:
         self._parts: list[bytes | memoryview] = []
         self._uploads: dict[int, _Upload] = {}
+        self._open: dict[int, _Upload] = {}
         self._window = DEFAULT_WINDOW
         self._stream_window = DEFAULT_WINDOW
         self._frame_size = DEFAULT_FRAME_SIZE
@@ -88,6 +94,20 @@ class Outbox:
             self._parts += (headers.frame_head, packed, headers.block)
             self._uploads[stream_id] = _Upload(memoryview(body.content), self._stream_window)
 
+    def open(self, stream_id: int, headers: HeaderBlock) -> None:
+        """Begin a request that has no end: what it consists of is written to it."""
+        self._parts += (headers.frame_head, pack_stream_id(stream_id), headers.block)
+        self._open[stream_id] = _Upload(memoryview(b""), self._stream_window, ends=False)
+
+    def write(self, stream_id: int, data: bytes) -> None:
+        """Send more on a stream that was opened."""
+        upload = self._open[stream_id]
+        if upload.rest:
+            upload.later.append(data)
+        else:
+            upload.rest = memoryview(data)
+            self._uploads[stream_id] = upload
+
     def take(self) -> bytes:
         """Return what can be sent now and is not to be had again; empty where there is nothing."""
         if self._uploads and self._window > 0:
@@ -99,8 +119,9 @@ class Outbox:
         return taken
 
     def drop(self, stream_id: int) -> bool:
-        """Forget what is left of a request's body; return whether anything was."""
-        return self._uploads.pop(stream_id, None) is not None
+        """Forget what is left of a request; return whether anything was, as there always is of one that has no end."""
+        had_no_end = self._open.pop(stream_id, None) is not None
+        return self._uploads.pop(stream_id, None) is not None or had_no_end
 
     def grow(self, stream_id: int, size: int) -> None:
         """Take the server's leave to send `size` more bytes, on one stream or (0) on the connection.
@@ -109,7 +130,7 @@ class Outbox:
             ProtocolError: If it grows the connection's window beyond what HTTP/2 allows.
         """
         if stream_id:
-            if upload := self._uploads.get(stream_id):
+            if upload := self._open.get(stream_id) or self._uploads.get(stream_id):
                 upload.window += size
             return
         self._window += size
@@ -118,7 +139,7 @@ class Outbox:
 
     def set_stream_window(self, size: int) -> None:
         """Set the window that streams begin with; those under way gain or lose the difference."""
-        for upload in self._uploads.values():
+        for upload in {**self._uploads, **self._open}.values():
             upload.window += size - self._stream_window
         self._stream_window = size
         self._at_once = min(size, DEFAULT_FRAME_SIZE)
@@ -132,12 +153,14 @@ class Outbox:
         for stream_id, upload in list(self._uploads.items()):
             while (size := min(self._frame_size, len(upload.rest), upload.window, self._window, room)) > 0:
                 last = size == len(upload.rest)
-                head = frame_head(DATA, END_STREAM if last else 0, size)
+                head = frame_head(DATA, END_STREAM if last and upload.ends else 0, size)
                 self._parts += (head, pack_stream_id(stream_id), upload.rest[:size])
                 upload.rest = upload.rest[size:]
                 upload.window -= size
                 self._window -= size
                 room -= size
+                if last and upload.later:
+                    upload.rest = memoryview(upload.later.popleft())
             if not upload.rest:
                 del self._uploads[stream_id]
             if room <= 0 or self._window <= 0:

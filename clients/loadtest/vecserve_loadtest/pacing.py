@@ -12,13 +12,14 @@ from vecserve_loadtest.plan import ClosedLoop, OpenLoop
 _BLOCK = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Window:
-    """The time that is measured, from `start` to `stop`; the loads begin at `begin`."""
+    """The time of one load that is measured, from `start` to `stop`; the load begins at `begin`."""
 
     begin: float
     start: float
     stop: float
+    """Comes earlier when the load has had its number of calls."""
 
 
 class Pacer(Protocol):
@@ -48,9 +49,15 @@ class Pacer(Protocol):
         ...
 
 
-def pacer(loop: ClosedLoop | OpenLoop, window: Window) -> Pacer:
-    """Return what paces a loop from the window's beginning to its stop."""
-    return ClosedPacer(loop, window) if isinstance(loop, ClosedLoop) else OpenPacer(loop, window)
+def pacer(loop: ClosedLoop | OpenLoop, window: Window, calls: int | None = None) -> Pacer:
+    """Return what paces a loop from the window's beginning to its stop.
+
+    Args:
+        loop: How calls follow each other.
+        window: When they do. Of an open loop, `stop` is brought forward to when the call after the last would be due.
+        calls: How many are due between the window's start and stop at most; a closed loop leaves that to the ledger.
+    """
+    return ClosedPacer(loop, window) if isinstance(loop, ClosedLoop) else OpenPacer(loop, window, calls)
 
 
 class ClosedPacer:
@@ -59,11 +66,11 @@ class ClosedPacer:
     def __init__(self, loop: ClosedLoop, window: Window) -> None:
         self.held = 0
         self._concurrency = loop.concurrency
-        self._stop = window.stop
+        self._window = window
         self._due = math.nan
 
     def due(self, now: float, in_flight: int) -> float | None:
-        if in_flight >= self._concurrency or now >= self._stop:
+        if in_flight >= self._concurrency or now >= self._window.stop:
             return None
         self._due = now
         return now
@@ -78,16 +85,17 @@ class ClosedPacer:
         return math.inf
 
     def finished(self, now: float) -> bool:
-        return now >= self._stop
+        return now >= self._window.stop
 
 
 class OpenPacer:
     """Calls are due by a schedule. What can't be sent at its time stays due, also beyond the window's stop."""
 
-    def __init__(self, loop: OpenLoop, window: Window) -> None:
+    def __init__(self, loop: OpenLoop, window: Window, calls: int | None = None) -> None:
         self.held = 0
         self._max_in_flight = loop.max_in_flight
         self._window = window
+        self._left = math.inf if calls is None else calls
         self._offsets = send_offsets(loop)
         self._held_until = -math.inf
         self._next = self._following()
@@ -116,19 +124,24 @@ class OpenPacer:
         return self._next == math.inf
 
     def _following(self) -> float:
-        moment = self._window.begin + next(self._offsets)
-        return moment if moment < self._window.stop else math.inf
+        window = self._window
+        moment = window.begin + next(self._offsets)
+        if moment >= window.start:
+            if not self._left:
+                window.stop = min(moment, window.stop)
+            self._left -= 1
+        return moment if moment < window.stop else math.inf
 
 
 def send_offsets(loop: OpenLoop) -> Iterator[float]:
     """Yield the times of a loop's calls, in seconds from its beginning, without end.
 
-    Constant arrivals begin at 0; Poisson arrivals have exponential gaps, also before the first.
+    Constant arrivals begin at the loop's phase; Poisson arrivals have exponential gaps, also before the first.
     """
     if loop.arrivals == "constant":
         first = 0
         while True:
-            yield from (np.arange(first, first + _BLOCK) / loop.rate).tolist()
+            yield from (loop.phase + np.arange(first, first + _BLOCK) / loop.rate).tolist()
             first += _BLOCK
     random = np.random.default_rng(loop.seed)
     last = 0.0

@@ -14,7 +14,7 @@ MAX_CONNECTIONS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """The calls of a load: one unary method, and messages that are sent in turn.
+    """The calls of a load: one method, and messages that are sent in turn.
 
     Raises:
         ValueError: On a value out of its range.
@@ -23,11 +23,13 @@ class Workload:
     method: str
     """The path, e.g. `/vecserve.v1.EmbeddingService/EmbedText`."""
     messages: Sequence[bytes]
-    """Serialized requests, cycled through in order; whoever wants them mixed shuffles them."""
+    """Serialized requests, cycled through in order; whoever wants them mixed shuffles them. Streamed: without ids."""
     metadata: tuple[tuple[str, str], ...] = ()
     """Sent with every call, e.g. `("x-vecserve-priority", "bulk")`. Names in lower case; values of `-bin` in base64."""
     deadline: float | None = None
     """What a call may take from when it is sent. The server is told, and the client gives up by itself too."""
+    streamed: bool = False
+    """Whether calls are the messages of one stream a connection, as StreamEmbed has them: see `stream`."""
 
     def __post_init__(self) -> None:
         if self.method.count("/") != 2 or not self.method.startswith("/"):
@@ -38,6 +40,8 @@ class Workload:
             _check_metadata(name, value)
         if self.deadline is not None:
             _check_positive("deadline", self.deadline)
+            if self.streamed:
+                raise ValueError("deadline must be left out with streamed: gRPC's is for a whole stream, not a message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +76,15 @@ class OpenLoop:
     """Calls under way at most. Beyond it calls are held, and counted as such; their latency goes on counting."""
     late_after: float = 0.001
     """How long after its time a call may be sent without counting as late."""
+    phase: float = 0.0
+    """How long after the loop's beginning the first of constant arrivals is due."""
 
     def __post_init__(self) -> None:
         _check_positive("rate", self.rate)
         _check_choice("arrivals", self.arrivals, get_args(Arrivals))
         _check_count("max_in_flight", self.max_in_flight)
-        if self.late_after < 0:
-            raise ValueError(f"late_after must not be negative, and is {self.late_after}")
+        _check_not_negative("late_after", self.late_after)
+        _check_not_negative("phase", self.phase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +102,17 @@ class Load:
     """HTTP/2 connections. A call goes over the one with the fewest under way."""
     keep_responses: Keep = "none"
     """Which OK responses the result holds: "first" is enough to check that answers are sound."""
-    keep_server_timing: bool = False
-    """Whether the result holds each call's `server-timing` trailer."""
+    server_timing_every: int = 0
+    """Of how many measured calls one has its `server-timing` trailer kept; 0 keeps none."""
+    calls: int | None = None
+    """After how many measured calls the load's window ends, if the plan's has not ended before."""
 
     def __post_init__(self) -> None:
         _check_count("connections", self.connections)
         _check_choice("keep_responses", self.keep_responses, get_args(Keep))
+        _check_not_negative("server_timing_every", self.server_timing_every)
+        if self.calls is not None:
+            _check_count("calls", self.calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +127,7 @@ class Plan:
     """HOST:PORT of a server that speaks HTTP/2 without TLS."""
     loads: tuple[Load, ...]
     duration: float
-    """Length of the window that is measured."""
+    """Length of the window that is measured; of a load with a number of calls, its greatest length."""
     warmup: float = 0.0
     """How long the loads run before the window."""
     drain: float = 10.0
@@ -127,6 +138,10 @@ class Plan:
     """Least time between two looks at the sockets: answers that come closer together are taken, and followed by the
     next calls, at once. That halves the CPU time of a call (31 µs instead of 60, 64 in flight), and lets a call that
     ends within this time of another seem up to this much longer. 0 for servers that answer within a few of it."""
+
+    realtime: bool = False
+    """Whether a process that carries out this plan alone is to have real-time priority, if the system allows it: for
+    open loops beside the server on its machine. It takes the core from the server the moment a call is due."""
 
     def __post_init__(self) -> None:
         host, _, port = self.address.rpartition(":")
@@ -140,9 +155,8 @@ class Plan:
             raise ValueError("loads have a name twice")
         _check_positive("duration", self.duration)
         _check_positive("connect_timeout", self.connect_timeout)
-        for name, value in (("warmup", self.warmup), ("drain", self.drain), ("poll_interval", self.poll_interval)):
-            if not (value >= 0 and math.isfinite(value)):
-                raise ValueError(f"{name} must be a number of seconds that is not negative, not {value}")
+        for name in ("warmup", "drain", "poll_interval"):
+            _check_not_negative(name, getattr(self, name))
 
 
 def _check_metadata(name: str, value: str) -> None:
@@ -155,6 +169,11 @@ def _check_metadata(name: str, value: str) -> None:
 def _check_positive(name: str, value: float) -> None:
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{name} must be a positive number, not {value}")
+
+
+def _check_not_negative(name: str, value: float) -> None:
+    if not (value >= 0 and math.isfinite(value)):
+        raise ValueError(f"{name} must be a number that is not negative, not {value}")
 
 
 def _check_count(name: str, value: int) -> None:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from vecserve_loadtest.calls import Call
+from vecserve_loadtest.connection import Connection
 from vecserve_loadtest.headers import Headers
-from vecserve_loadtest.link import Endpoint, Link
+from vecserve_loadtest.link import AnyConnection, Endpoint, Link
 from vecserve_loadtest.poller import Poller
 from vecserve_loadtest.result import ConnectionCounts
+from vecserve_loadtest.stream import StreamConnection
 
 RECONNECT_AFTER: Final = 0.1
 """Seconds between the beginnings of two attempts in one connection's place."""
@@ -33,6 +35,12 @@ class Target:
     headers: Headers
     connect_timeout: float
     """Seconds until the server's settings must be there."""
+    streamed: bool
+    """Whether all calls of a connection go over one stream."""
+
+    def connection(self) -> AnyConnection:
+        """Return the protocol of a new connection."""
+        return StreamConnection(self.headers) if self.streamed else Connection(self.headers)
 
 
 class Pool:
@@ -116,7 +124,7 @@ class Pool:
     def _connect(self, now: float) -> None:
         endpoint = self._target.endpoints[self._endpoint]
         try:
-            self._links.append(Link(endpoint, self._target.headers, self._poller, self._read, self._resume, now))
+            self._links.append(Link(endpoint, self._target.connection(), self._poller, self._read, self._resume, now))
         except OSError as error:
             self._refused(endpoint, error)
             self._missing.append(now + RECONNECT_AFTER)

@@ -87,6 +87,8 @@ class LoadResult:
     totals: Totals
     ok_in_window: int
     """Calls that ended OK within the window, whenever they were due."""
+    carried: npt.NDArray[np.float64]
+    """When those of them ended that are not measured, since they were due before the window; `(calls,)`."""
     max_in_flight: int
     """Most calls under way at once within the window."""
     held: int
@@ -99,8 +101,8 @@ class LoadResult:
     """The first message of each status but OK, by the status' name."""
     responses: Mapping[int, bytes]
     """Serialized OK responses that were kept, by their calls' positions in the columns."""
-    server_timings: Sequence[str]
-    """The `server-timing` trailer of each call, where they were kept; empty where a call has none."""
+    server_timings: Mapping[int, str]
+    """`server-timing` trailers that were kept, by their calls' positions in the columns."""
 
     @property
     def throughput(self) -> float:
@@ -152,6 +154,8 @@ class ProcessCost:
     elapsed: float
     calls: int
     """Calls of all loads that were sent and ended in that time."""
+    realtime: bool = False
+    """Whether it had real-time priority."""
 
     @property
     def per_call(self) -> float:

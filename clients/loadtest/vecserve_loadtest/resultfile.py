@@ -25,7 +25,7 @@ def write_calls(result: RunResult, path: Path) -> None:
 
     The names are the load's position in the plan, a slash, and a column of `Calls`; or `responses` and
     `response_sizes` (all kept responses in a row, and their lengths in bytes), `response_calls` (their positions in
-    the columns) and `server_timings`.
+    the columns), and likewise `server_timings` (joined with line feeds) and `timed_calls`; and `carried`.
     """
     arrays = {
         f"{index}/{name}": array for index, load in enumerate(result.loads) for name, array in _pack(load).items()
@@ -45,7 +45,9 @@ def read_result(summary: Path, calls: Path) -> RunResult:
         started=head["started"],
         duration=head["duration_s"],
         loads=loads,
-        process=ProcessCost(process["user_s"], process["system_s"], process["elapsed_s"], process["calls"]),
+        process=ProcessCost(
+            process["user_s"], process["system_s"], process["elapsed_s"], process["calls"], process["realtime"]
+        ),
     )
 
 
@@ -54,10 +56,14 @@ def _pack(load: LoadResult) -> _Arrays:
     responses = list(load.responses.values())
     return {
         **columns,
+        "carried": load.carried,
         "responses": np.frombuffer(b"".join(responses), np.uint8),
         "response_sizes": np.array([len(response) for response in responses], np.int64),
         "response_calls": np.array(list(load.responses), np.int64),
-        "server_timings": np.array(load.server_timings, np.str_),
+        "server_timings": np.frombuffer(
+            "\n".join(_one_line(each) for each in load.server_timings.values()).encode(), np.uint8
+        ),
+        "timed_calls": np.array(list(load.server_timings), np.int64),
     }
 
 
@@ -73,14 +79,24 @@ def _load(head: dict[str, Any], arrays: _Arrays) -> LoadResult:
         totals=Totals(**head["totals"]),
         connections=ConnectionCounts(**head["connections"]),
         responses=dict(zip(arrays["response_calls"].tolist(), _cut(arrays), strict=True)),
-        server_timings=arrays["server_timings"].tolist(),
+        server_timings=dict(zip(arrays["timed_calls"].tolist(), _lines(arrays), strict=True)),
         duration=head["duration_s"],
         late_after=head["late_after_s"],
         ok_in_window=head["ok_in_window"],
+        carried=arrays["carried"],
         max_in_flight=head["max_in_flight"],
         held=head["held"],
         failures=head["failures"],
     )
+
+
+def _one_line(timing: str) -> str:
+    return timing.replace("\n", " ")  # which no header may hold, and a broken server may send
+
+
+def _lines(arrays: _Arrays) -> Sequence[str]:
+    joined = arrays["server_timings"].tobytes().decode()
+    return joined.split("\n") if joined else []
 
 
 def _cut(arrays: _Arrays) -> Sequence[bytes]:

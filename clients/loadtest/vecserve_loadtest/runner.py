@@ -1,5 +1,6 @@
 """A plan carried out, in this process and thread."""
 
+import math
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -9,10 +10,12 @@ from typing import TypeAlias
 from vecserve_loadtest.driver import Driver
 from vecserve_loadtest.headers import request_headers
 from vecserve_loadtest.link import Endpoint, resolve
+from vecserve_loadtest.observer import REPORT_EVERY, Observer, Unobserved
 from vecserve_loadtest.pacing import Window
 from vecserve_loadtest.plan import Load, Plan
 from vecserve_loadtest.poller import Poller
 from vecserve_loadtest.pool import Pool, Target
+from vecserve_loadtest.realtime import is_realtime
 from vecserve_loadtest.result import ProcessCost, RunResult
 
 Clock: TypeAlias = Callable[[], float]
@@ -22,10 +25,14 @@ class LoadError(Exception):
     """A load could not be run."""
 
 
-def run(plan: Plan) -> RunResult:
+def run(plan: Plan, observer: Observer | None = None) -> RunResult:
     """Carry out a plan and return what it measured.
 
     Whatever else this process does disturbs the measurement: `run_apart` gives the load a process of its own.
+
+    Args:
+        plan: What to do.
+        observer: Says when to begin, on the clock of `time.perf_counter`, and is told how it goes.
 
     Raises:
         LoadError: If not every connection is ready within the plan's `connect_timeout`.
@@ -34,47 +41,78 @@ def run(plan: Plan) -> RunResult:
     clock = time.perf_counter
     poller = Poller(plan.poll_interval, clock)
     pools = _open(plan, poller, clock)
+    observer = observer or Unobserved()
     try:
         _connect(plan, pools, poller, clock)
-        begin = clock()
-        start = begin + plan.warmup
-        window = Window(begin, start, start + plan.duration)
-        drivers = [Driver(load, pool, window, clock) for load, pool in zip(plan.loads, pools, strict=True)]
-        return _measure(plan, window, drivers, poller, clock)
+        begin = observer.begin(clock())
+        drivers = [_driver(plan, load, pool, begin, clock) for load, pool in zip(plan.loads, pools, strict=True)]
+        return _Run(plan, drivers, poller, clock, observer).measure(begin)
     finally:
         for pool in pools:
             pool.close()
 
 
-def _measure(plan: Plan, window: Window, drivers: list[Driver], poller: Poller, clock: Clock) -> RunResult:
-    def advance(until: float, *, draining: bool = False) -> None:
-        while (now := clock()) < until:
-            for driver in drivers:
-                driver.step(now)
-            if draining and all(driver.finished(now) for driver in drivers):
-                return
-            poller.wait(min([until, *[driver.wake(now) for driver in drivers]]))
+def _driver(plan: Plan, load: Load, pool: Pool, begin: float, clock: Clock) -> Driver:
+    start = begin + plan.warmup
+    return Driver(load, pool, Window(begin, start, start + plan.duration), clock)
 
-    advance(window.start)
-    started, before = time.time(), _Usage.now(clock)
-    advance(window.stop)
-    after = _Usage.now(clock)
-    advance(window.stop + plan.drain, draining=True)
-    for driver in drivers:
-        driver.stop(clock())
-    calls = sum(driver.ledger.ended_in_window for driver in drivers)
-    return RunResult(
-        address=plan.address,
-        started=started,
-        duration=plan.duration,
-        loads=tuple(driver.result() for driver in drivers),
-        process=ProcessCost(
-            user=after.user - before.user,
-            system=after.system - before.system,
-            elapsed=after.clock - before.clock,
-            calls=calls,
-        ),
-    )
+
+class _Run:
+    """The loads of a plan under way."""
+
+    def __init__(self, plan: Plan, drivers: Sequence[Driver], poller: Poller, clock: Clock, observer: Observer) -> None:
+        self._plan = plan
+        self._drivers = drivers
+        self._poller = poller
+        self._clock = clock
+        self._observer = observer
+        self._next_report = math.inf
+
+    def measure(self, begin: float) -> RunResult:
+        while self._clock() < begin:
+            self._poller.wait(begin)
+        self._next_report = begin + REPORT_EVERY
+        start = begin + self._plan.warmup
+        self._advance(lambda now: now >= start, lambda: start)
+        started, before = time.time(), _Usage.now(self._clock)
+        self._advance(lambda now: now >= self._stop(), self._stop)
+        after = _Usage.now(self._clock)
+        end = self._stop() + self._plan.drain
+        self._advance(lambda now: now >= end or all(driver.finished(now) for driver in self._drivers), lambda: end)
+        for driver in self._drivers:
+            driver.stop(self._clock())
+        return self._result(started, before, after)
+
+    def _advance(self, over: Callable[[float], bool], until: Callable[[], float]) -> None:
+        while not over(now := self._clock()):
+            for driver in self._drivers:
+                driver.step(now)
+            if now >= self._next_report:
+                self._report(now)
+            self._poller.wait(min(until(), self._next_report, *(driver.wake(now) for driver in self._drivers)))
+
+    def _stop(self) -> float:
+        """Return when the last of the loads' windows ends."""
+        return max(driver.window.stop for driver in self._drivers)
+
+    def _report(self, now: float) -> None:
+        self._observer.report([driver.ledger.progress(now) for driver in self._drivers])
+        self._next_report = now + REPORT_EVERY
+
+    def _result(self, started: float, before: "_Usage", after: "_Usage") -> RunResult:
+        return RunResult(
+            address=self._plan.address,
+            started=started,
+            duration=max(driver.window.stop - driver.window.start for driver in self._drivers),
+            loads=tuple(driver.result() for driver in self._drivers),
+            process=ProcessCost(
+                user=after.user - before.user,
+                system=after.system - before.system,
+                elapsed=after.clock - before.clock,
+                calls=sum(driver.ledger.ended_in_window for driver in self._drivers),
+                realtime=is_realtime(),
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +140,7 @@ def _open(plan: Plan, poller: Poller, clock: Clock) -> list[Pool]:
 def _target(plan: Plan, load: Load, endpoints: Sequence[Endpoint]) -> Target:
     workload = load.workload
     headers = request_headers(plan.address, workload.method, workload.metadata, workload.deadline)
-    return Target(endpoints, headers, plan.connect_timeout)
+    return Target(endpoints, headers, plan.connect_timeout, workload.streamed)
 
 
 def _connect(plan: Plan, pools: list[Pool], poller: Poller, clock: Clock) -> None:

@@ -27,6 +27,7 @@ def _process(cost: ProcessCost) -> dict[str, Any]:
         "calls": cost.calls,
         "cpu_per_call_us": None if math.isnan(cost.per_call) else cost.per_call * 1e6,
         "core_share": cost.core_share,
+        "realtime": cost.realtime,
     }
 
 

@@ -9,6 +9,9 @@ from typing import Never
 
 import grpc
 import grpc.aio
+from google.rpc.status_pb2 import Status
+
+from vecserve.v1 import embedding_service_pb2 as pb
 
 ECHO = "/loadtest.Target/Echo"
 FAIL = "/loadtest.Target/Fail"
@@ -16,9 +19,11 @@ FAIL_AFTER_DATA = "/loadtest.Target/FailAfterData"
 SLEEP = "/loadtest.Target/Sleep"
 DIGEST = "/loadtest.Target/Digest"
 ZEROS = "/loadtest.Target/Zeros"
+STREAM = "/loadtest.Target/Stream"
 
 Option = tuple[str, int]
 _Context = grpc.aio.ServicerContext[bytes, bytes]
+_StreamContext = grpc.aio.ServicerContext[pb.StreamEmbedRequest, pb.StreamEmbedResponse]
 
 
 class Target:
@@ -65,6 +70,30 @@ class Target:
         """The request is the number of bytes."""
         return bytes(int(request))
 
+    async def stream(
+        self, requests: AsyncIterator[pb.StreamEmbedRequest], context: _StreamContext
+    ) -> AsyncIterator[pb.StreamEmbedResponse]:
+        """Answers two at a time, the later first, with a text's number of bytes; fails those that say so."""
+        waiting: list[pb.StreamEmbedRequest] = []
+        async for request in requests:
+            (text,) = request.text.texts
+            self.messages.append(text.encode())
+            if text == "end":
+                await context.abort(grpc.StatusCode.ABORTED, "the stream is over")
+            waiting.append(request)
+            if len(waiting) == 2 or text == "now":
+                while waiting:
+                    yield _answer(waiting.pop())
+
+
+def _answer(request: pb.StreamEmbedRequest) -> pb.StreamEmbedResponse:
+    (text,) = request.text.texts
+    if text == "fail":
+        error = Status(code=grpc.StatusCode.NOT_FOUND.value[0], message="no model nº 1")
+        return pb.StreamEmbedResponse(id=request.id, error=error)
+    embedding = pb.Embedding(values=text.encode())
+    return pb.StreamEmbedResponse(id=request.id, text=pb.EmbedTextResponse(embeddings=[embedding]))
+
 
 @contextlib.asynccontextmanager
 async def serving(port: int = 0, options: Sequence[Option] = ()) -> AsyncGenerator[Target, None]:
@@ -79,6 +108,11 @@ async def serving(port: int = 0, options: Sequence[Option] = ()) -> AsyncGenerat
         "Sleep": unary(target.sleep),
         "Digest": unary(target.digest),
         "Zeros": unary(target.zeros),
+        "Stream": grpc.stream_stream_rpc_method_handler(
+            target.stream,
+            request_deserializer=pb.StreamEmbedRequest.FromString,
+            response_serializer=pb.StreamEmbedResponse.SerializeToString,
+        ),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("loadtest.Target", handlers),))
     target.address = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"

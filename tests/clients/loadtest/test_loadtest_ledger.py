@@ -44,6 +44,7 @@ def result(ledger: Ledger, late_after: float = 0.001) -> LoadResult:
         calls=ledger.calls(),
         totals=ledger.totals(),
         ok_in_window=ledger.ok_in_window,
+        carried=np.array(ledger.carried),
         max_in_flight=ledger.max_in_flight,
         held=0,
         late_after=late_after,
@@ -76,6 +77,7 @@ def test_an_open_loop_measures_the_calls_that_are_due_within_the_window_whenever
 
     assert measured.calls.latency.tolist() == pytest.approx([0.2, 3.0])
     assert measured.ok_in_window == 2  # an answer counts as throughput when it comes
+    assert measured.carried.tolist() == pytest.approx([0.1])
 
 
 def test_latency_counts_from_the_intended_time_and_late_sends_are_told() -> None:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -23,6 +24,10 @@ def test_constant_arrivals_have_equal_gaps_and_do_not_drift() -> None:
 
     assert offsets[:4] == [0, 1 / 3000, 2 / 3000, 3 / 3000]
     assert offsets[9000] == 3.0
+
+
+def test_a_phase_delays_constant_arrivals() -> None:
+    assert list(islice(send_offsets(OpenLoop(10, "constant", phase=0.05)), 2)) == pytest.approx([0.05, 0.15])
 
 
 def test_poisson_arrivals_have_exponential_gaps_of_the_rate() -> None:
@@ -52,6 +57,15 @@ def test_an_open_loop_sends_by_its_schedule_and_stops_with_the_window() -> None:
     assert len(run_to(loop, 200.0)) == 27
     assert loop.finished(200.0)
     assert loop.wake(200.0) == math.inf
+
+
+def test_an_open_loop_with_a_number_of_calls_sends_these_after_the_warm_up_and_ends_its_window() -> None:
+    window = replace(WINDOW)
+    loop = pacer(OpenLoop(10, "constant"), window, calls=3)
+
+    assert run_to(loop, 200.0) == pytest.approx([100 + index / 10 for index in range(13)])
+    assert loop.finished(200.0)
+    assert window.stop == pytest.approx(101.3)
 
 
 def test_an_open_loop_keeps_intended_times_while_it_is_held() -> None:

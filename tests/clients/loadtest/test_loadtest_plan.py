@@ -23,15 +23,15 @@ LOAD = Load("load", WORKLOAD, ClosedLoop(4))
         (lambda: OpenLoop(float("nan")), "rate must be a positive number, not nan"),
         (lambda: OpenLoop(1, "weekly"), "arrivals must be one of"),  # pyright: ignore[reportArgumentType]
         (lambda: OpenLoop(1, max_in_flight=0), "max_in_flight must be at least 1"),
-        (lambda: OpenLoop(1, late_after=-1), "late_after must not be negative"),
+        (lambda: OpenLoop(1, late_after=-1), "late_after must be a number that is not negative"),
         (lambda: Load("a", WORKLOAD, ClosedLoop(1), connections=0), "connections must be at least 1"),
         (lambda: Plan("localhost", (LOAD,), 1), "address must be HOST:PORT"),
         (lambda: Plan("localhost:1", (), 1), "loads is empty"),
         (lambda: Plan("localhost:1", (LOAD, LOAD), 1), "a name twice"),
         (lambda: Plan("localhost:1", (Load("a", WORKLOAD, ClosedLoop(1), 501),), 1), "more than 500 connections"),
         (lambda: Plan("localhost:1", (LOAD,), 0), "duration must be a positive number"),
-        (lambda: Plan("localhost:1", (LOAD,), 1, warmup=-1), "warmup must be a number of seconds"),
-        (lambda: Plan("localhost:1", (LOAD,), 1, drain=float("inf")), "drain must be a number of seconds"),
+        (lambda: Plan("localhost:1", (LOAD,), 1, warmup=-1), "warmup must be a number that is not negative"),
+        (lambda: Plan("localhost:1", (LOAD,), 1, drain=float("inf")), "drain must be a number that is not negative"),
     ],
 )
 def test_a_value_out_of_range_is_named(build: Callable[[], object], message: str) -> None:
@@ -43,7 +43,7 @@ def test_a_plan_comes_out_of_its_file_as_it_went_in() -> None:
     bulk = Workload("/a.B/D", [b"bulk"], (("x-vecserve-priority", "bulk"),), deadline=0.25)
     loads = (
         LOAD,
-        Load("open", bulk, OpenLoop(5, "constant", 3, 100, 0.5), 2, keep_responses="all", keep_server_timing=True),
+        Load("open", bulk, OpenLoop(5, "constant", 3, 100, 0.5), 2, keep_responses="all", server_timing_every=1),
     )
     plan = Plan("[::1]:50051", loads, duration=3, warmup=1, drain=2, connect_timeout=7, poll_interval=0)
 

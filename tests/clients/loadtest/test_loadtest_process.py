@@ -41,7 +41,7 @@ async def target() -> AsyncGenerator[Target, None]:
 
 def plan(target: Target) -> Plan:
     kept = Load(
-        "kept", Workload(ECHO, [b"one", b"", b"three"]), ClosedLoop(2), keep_responses="all", keep_server_timing=True
+        "kept", Workload(ECHO, [b"one", b"", b"three"]), ClosedLoop(2), keep_responses="all", server_timing_every=1
     )
     failing = Load("failing", Workload(FAIL, [b"5"]), OpenLoop(50))
     return Plan(target.address, (kept, failing), duration=0.3)
@@ -52,7 +52,8 @@ def assert_same(one: LoadResult, other: LoadResult) -> None:
         column, copy = getattr(one.calls, field.name), getattr(other.calls, field.name)
         np.testing.assert_array_equal(column, copy)
         assert column.dtype == copy.dtype
-    assert replace(one, calls=other.calls) == other
+    np.testing.assert_array_equal(one.carried, other.carried)
+    assert replace(one, calls=other.calls, carried=other.carried) == other
 
 
 async def test_a_result_comes_out_of_its_files_as_it_went_in(target: Target, tmp_path: Path) -> None:

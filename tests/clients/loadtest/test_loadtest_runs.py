@@ -108,11 +108,39 @@ async def test_large_responses_arrive_whole(target: Target) -> None:
 
 
 async def test_server_timings_are_kept_call_by_call(target: Target) -> None:
-    load = Load("a", Workload(ECHO, [b"x" * 7, b"x" * 11]), ClosedLoop(2), keep_server_timing=True)
+    load = Load("a", Workload(ECHO, [b"x" * 7, b"x" * 11]), ClosedLoop(2), server_timing_every=1)
 
     result = await put_on(target, load)
 
-    assert result.server_timings == [f"infer;dur={7 + 4 * index}" for index in result.calls.message]
+    assert result.server_timings == {
+        row: f"infer;dur={7 + 4 * index}" for row, index in enumerate(result.calls.message)
+    }
+
+
+async def test_of_so_many_calls_one_has_its_server_timing_kept(target: Target) -> None:
+    load = Load("a", Workload(ECHO, [b"x" * 7]), ClosedLoop(2), server_timing_every=4, calls=10)
+
+    result = await put_on(target, load, 60)
+
+    assert result.server_timings == dict.fromkeys((0, 4, 8), "infer;dur=7")
+
+
+async def test_a_closed_loop_ends_with_its_number_of_calls(target: Target) -> None:
+    result = await put_on(target, Load("a", Workload(ECHO, [b""]), ClosedLoop(8), calls=100), 60)
+
+    assert result.statuses == {"OK": 100}
+    assert result.duration == pytest.approx(result.calls.completed.max())
+    assert result.throughput == pytest.approx(100 / result.duration)
+
+
+async def test_an_open_loop_ends_when_the_call_after_its_last_would_be_due(target: Target) -> None:
+    load = Load("a", Workload(ECHO, [b""]), OpenLoop(200, "constant"), calls=50)
+
+    result = await put_on(target, load, 60)
+
+    assert result.statuses == {"OK": 50}
+    assert result.duration == pytest.approx(0.25)
+    assert result.totals.sent == 50
 
 
 async def test_an_open_loop_sends_at_its_rate_whatever_the_answers_take(target: Target) -> None:

@@ -19,6 +19,7 @@ class Delegate:
 
 DELEGATES = {
     "serve": Delegate("vecserve_server.cli", "server,cpu", "serve exported models over gRPC"),
+    "bench": Delegate("vecserve_bench.cli", "loadtest", "put load on a server, and report throughput and latency"),
     "export": Delegate("vecserve_export.cli", "server,cpu,export", "export BERT or ResNet-50 to ONNX"),
 }
 
