@@ -7,6 +7,8 @@ from environment import Environment
 from PIL import Image
 from running_server import RunningServer, serving
 
+ROOT = Path(__file__).parents[2]
+
 # The oldest that the stubs accept; see the dependencies in pyproject.toml.
 FLOORS = ["grpcio==1.76.0", "protobuf==6.31.1"]
 
