@@ -15,7 +15,7 @@ class Environment:
         self.python = folder / "bin" / "python"
 
     def install(self, *requirements: str) -> None:
-        """Installs with the pip of the tests' own environment, and leaves bytecode to the first start: it saves time."""
+        """Installs with the tests' own pip, and leaves bytecode to the first start: both save time."""
         pip = [sys.executable, "-m", "pip", "--python", str(self.python), "--disable-pip-version-check"]
         _output([*pip, "install", "--quiet", "--no-compile", *requirements])
 
