@@ -81,9 +81,9 @@ def test_the_response_names_the_model_that_computed_it(
 
 def test_models_are_described_and_listed_in_pages(models: ModelServiceStub) -> None:
     first = models.ListModels(model_pb.ListModelsRequest(page_size=1))
-    second = models.ListModels(model_pb.ListModelsRequest(page_size=2, page_token=first.next_page_token))
+    second = models.ListModels(model_pb.ListModelsRequest(page_size=1, page_token=first.next_page_token))
     names = [model.name for model in (*first.models, *second.models)]
-    assert names == ["all-minilm-l6-v2", "all-minilm-l6-v2-int8", "resnet50"]
+    assert names == ["all-minilm-l6-v2", "resnet50"]
     assert second.next_page_token == ""
     resnet50 = second.models[-1]
     assert resnet50 == model_pb.Model(

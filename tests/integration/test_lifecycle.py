@@ -56,7 +56,7 @@ def test_the_ready_line_names_address_and_models_once(server: RunningServer) -> 
     ready = [line for line in server.log if "ready on" in line]
     assert len(ready) == 1
     assert server.address in ready[0]
-    assert "all-minilm-l6-v2@1, all-minilm-l6-v2-int8@1, resnet50@1" in ready[0]
+    assert "all-minilm-l6-v2@1, resnet50@1" in ready[0]
 
 
 def test_random_weights_are_announced(server: RunningServer) -> None:

@@ -49,7 +49,7 @@ def test_a_client_made_from_the_protos_lists_models_and_embeds(server: RunningSe
     done = subprocess.run(command, env={"PYTHONPATH": str(stubs)}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     names, squared_norm = done.stdout.splitlines()
-    assert names.split() == ["all-minilm-l6-v2", "all-minilm-l6-v2-int8", "resnet50"]
+    assert names.split() == ["all-minilm-l6-v2", "resnet50"]
     assert float(squared_norm) == pytest.approx(1, abs=1e-5)
 
 
@@ -105,7 +105,7 @@ def test_a_reflection_client_lists_models_and_embeds(channel: grpc.Channel, pack
     } <= set(client.services())
     client.learn("vecserve.v1.ModelService")
     models = client.call("vecserve.v1.ModelService", "ListModels")
-    assert [model.name for model in models.models] == ["all-minilm-l6-v2", "all-minilm-l6-v2-int8", "resnet50"]
+    assert [model.name for model in models.models] == ["all-minilm-l6-v2", "resnet50"]
     answer = client.call("vecserve.v1.EmbeddingService", "EmbedText", texts=["no protos at all"])
     assert len(answer.embeddings[0].values) == 4 * 384
 

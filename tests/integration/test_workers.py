@@ -138,7 +138,7 @@ def test_workers_end_with_a_supervisor_that_is_killed(text_models: Path) -> None
     ("flags", "message"),
     [
         ([], "model directory '{models}' holds no <name>/<version>/"),
-        (["--provider", "cuda"], "provider 'cuda' is not in the installed onnxruntime"),
+        (["--provider", "cuda"], "CUDAExecutionProvider is not in the installed onnxruntime"),
     ],
 )
 def test_workers_that_cannot_start_end_the_start_once(tmp_path: Path, flags: list[str], message: str) -> None:
