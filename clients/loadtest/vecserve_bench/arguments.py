@@ -41,9 +41,9 @@ examples:
   vecserve bench --rate 200 --compare before.json              beside a run that --json recorded
   vecserve bench --api oip --model bert --address host:8001    Triton, KServe and others
 
-The load comes from processes of its own that take some 30 µs of CPU time a call; every report says how much it was, and
-when it, not the server, was the limit. In an open loop (--rate) latency counts from when a call was due, so that a
-server that stalls can't hide it; calls sent more than 1 ms after that are reported. docs/bench.md says more.
+The load comes from processes of its own. Every report says what they cost, and when they, not the server, were the
+limit. In an open loop (--rate) latency counts from when a call was due, so that a server that stalls can't hide it;
+calls sent more than 1 ms after that are reported. docs/bench.md says more.
 """
 
 

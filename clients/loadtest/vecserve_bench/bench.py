@@ -25,6 +25,7 @@ from vecserve_loadtest import (
 _LOOK_EVERY = 0.1  # seconds
 _SERVER_TIMING_EVERY = 4
 """Reading the trailer of a call takes 1 µs, of some 30 that a call takes."""
+_SEEDS = 10_000  # steps that have arrivals of their own
 
 Watcher: TypeAlias = Callable[[Glance], None]
 
@@ -42,6 +43,7 @@ class Bench:
         self._address = address
         self._work = work
         self._pressure = pressure
+        self._measured = 0
 
     def measure(self, step: Step, watcher: Watcher, duration: float | None = None) -> Measurement:
         """Put a load on the server, in processes of their own, and return what was measured.
@@ -56,6 +58,7 @@ class Bench:
             ValueError: If the load can't be shared out among the processes.
         """
         load = self._load(step)
+        self._measured += 1
         plans = [self._plan(part, duration) for part in split_load(load, self._processes(step))]
         results = _run(plans, watcher)
         whole = merge_loads([result.loads[0] for result in results], len(load.workload.messages))
@@ -79,7 +82,9 @@ class Bench:
         pressure = self._pressure
         if isinstance(step, AtConcurrency):
             return ClosedLoop(step.concurrency)
-        return OpenLoop(step.rate, pressure.arrivals, pressure.seed, pressure.max_in_flight, pressure.late_after)
+        # Not the same arrivals in each step: a draw with few or many calls would bend all of a curve one way.
+        seed = pressure.seed * _SEEDS + self._measured
+        return OpenLoop(step.rate, pressure.arrivals, seed, pressure.max_in_flight, pressure.late_after)
 
     def _plan(self, load: Load, duration: float | None) -> Plan:
         pressure = self._pressure

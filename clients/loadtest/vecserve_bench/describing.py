@@ -72,7 +72,7 @@ def _without_value(metadata: str) -> str:
 def _title(options: Options, work: Work) -> str:
     model = work.api.model.name or f"{work.kind}s"
     if options.searches and options.objective:
-        return f"{model}: highest rate with {options.objective.words}"
+        return f"{model}: highest rate with {options.objective.words.partition(', errors')[0]}"
     if len(options.steps) > 1:
         by = "concurrency" if isinstance(options.steps[0], AtConcurrency) else "rate"
         return f"{model}: latency by {by}"

@@ -42,6 +42,7 @@ class Display:
             TextColumn("{task.fields[status]}"),
             console=self._console,
             transient=True,
+            refresh_per_second=2,  # as often as there is news: the harness may share its cores with the server
             disable=not self._live,
         )
         with progress:

@@ -7,7 +7,7 @@
    `precision` of each other. A miss is tried again before it counts: what else the machine does makes runs worse,
    hardly ever better.
 4. **Confirmation.** The rate that is left must hold again, in `CONFIRMATIONS` longer runs. Each that misses takes it
-   down: by `precision`, then by twice as much, and so on, for then the server has become slower meanwhile.
+   down: by `precision`, then by two, four and eight times as much, for then the server has become slower meanwhile.
 
 So the result held in longer runs, and what is `precision` above it missed twice; or, where the confirmation took it
 down, the rate before it missed once.
@@ -27,6 +27,7 @@ _UP = 1.25
 _DOWN = 0.5
 _LOWEST = 1 / 64
 _HIGHEST = 4.0
+_LONGEST_FALL = 8  # as a power of 1 + precision
 
 Purpose: TypeAlias = Literal["bracket", "bisect", "repeat", "confirm"]
 
@@ -109,5 +110,5 @@ def _confirm(rate: float, precision: float, capacity: float) -> _Trials:
         if held == CONFIRMATIONS:
             return rate
         rate /= (1 + precision) ** steps
-        steps *= 2
+        steps = min(2 * steps, _LONGEST_FALL)
     return None

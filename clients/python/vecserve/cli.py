@@ -41,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every command; each leaves in `run` the function that takes its arguments."""
     parser = argparse.ArgumentParser(
         prog="vecserve",
-        description="Embed texts and images, look at the models of a server, serve and export them.",
+        description="Embed texts and images, look at the models of a server; export, serve and measure models.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -77,11 +77,11 @@ async def test_a_groups_processes_begin_together_and_report() -> None:
             results = await asyncio.to_thread(group.wait)
             reports = group.reports()
 
-    assert abs(results[0].started - results[1].started) < 0.1
+    assert abs(results[0].started - results[1].started) < 0.5
     assert merge_loads([result.loads[0] for result in results], len(MESSAGES)).statuses == {"OK": 120}
-    assert [len(of_process) for of_process in reports] == [2, 2]
     for of_process in reports:
-        (first,), (second,) = of_process
-        assert 0.5 <= first.elapsed < second.elapsed < 1.2
-        assert first.ok <= second.ok <= 60
-        assert sum(first.latencies.values()) + sum(second.latencies.values()) == second.ended
+        loads = [load for (load,) in of_process]
+        assert len(loads) >= 2
+        assert 0.5 <= loads[0].elapsed < loads[-1].elapsed
+        assert loads[0].ok <= loads[-1].ok <= 60
+        assert sum(sum(load.latencies.values()) for load in loads) == loads[-1].ended

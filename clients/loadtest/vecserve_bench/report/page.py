@@ -83,7 +83,7 @@ def _figures(measurement: Measurement) -> Iterator[tuple[str, str]]:
 
 def _few(measurement: Measurement) -> str:
     note = few_calls(measurement)
-    return paragraph(note.capitalize() + ".", "dim") if note else ""
+    return paragraph(f"Note: {note}.", "dim") if note else ""
 
 
 def _single(measurement: Measurement, before: Record | None) -> Iterator[str]:
@@ -118,7 +118,9 @@ def _sweep(record: Record, before: Record | None) -> str:
 def _search(record: Record, search: Search) -> str:
     steps = [(step, record.measurements[step.measurement]) for step in search.steps]
     rates = [each for step, each in steps if step.holds is not None]
-    final = next((each for step, each in reversed(steps) if step.holds and step.purpose == "confirm"), None)
+    final = next(
+        (each for step, each in reversed(steps) if step.holds and each.rate_per_s == search.max_rate_per_s), None
+    )
     return "".join(
         (
             section(
@@ -133,6 +135,8 @@ def _search(record: Record, search: Search) -> str:
 
 
 def _limit(search: Search) -> str:
+    if search.max_rate_per_s is None:
+        return "No rate met the objective."
     match search.limited_by:
         case "server":
             return "Above it, the server missed the objective."
@@ -153,7 +157,11 @@ def _split_note(measurements: Sequence[Measurement]) -> str:
     samples = sum(each.server.samples for each in measurements if each.server)
     if not samples:
         return ""
-    return paragraph(f"Means from the server-timing trailers of {samples:,} OK calls, one in four.", "dim")
+    note = (
+        f"Means from the server-timing trailers of {samples:,} OK calls, one in four. "
+        "The rest is gRPC, the network, and the wait to be sent."
+    )
+    return paragraph(note, "dim")
 
 
 def _setup(record: Record) -> str:

@@ -10,7 +10,7 @@ from vecserve_bench.report.svg import CHARACTER, WIDTH, figure, line, text
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 130, 70, 40, 48
 _ROW, _BAR = 34, 20
-_REST = "rest: gRPC, network, waiting to be sent"
+_REST = "rest"
 
 
 def stage_bars(measurements: Sequence[Measurement]) -> str:
