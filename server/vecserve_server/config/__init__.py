@@ -1,0 +1,72 @@
+"""Every setting of the server: its default, its limits and its reason.
+
+Command-line flags and `VECSERVE_*` environment variables fill it; flags win.
+"""
+
+from collections.abc import Sequence
+from typing import Self
+
+from pydantic_settings import CliApp, SettingsConfigDict
+
+from vecserve_server.config.execution import ExecutionSettings
+from vecserve_server.config.limits import LimitSettings
+from vecserve_server.config.listening import ListeningSettings
+from vecserve_server.config.models import ModelSettings
+from vecserve_server.config.providers import ProviderSettings
+from vecserve_server.config.telemetry import TelemetrySettings
+from vecserve_server.engine.engine import EngineSettings
+from vecserve_server.models.session import SessionOptions
+
+
+class ServerConfig(
+    TelemetrySettings,
+    ExecutionSettings,
+    LimitSettings,
+    ProviderSettings,
+    ListeningSettings,
+    ModelSettings,
+):
+    """Serves the models in a directory over gRPC.
+
+    Each flag may also be set as an environment variable: --max-batch-items is VECSERVE_MAX_BATCH_ITEMS.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="VECSERVE_",
+        cli_prog_name="vecserve serve",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+    )
+
+    def engine_settings(self, cores: int) -> EngineSettings:
+        """How the engine of each worker runs, on a machine of that many cores."""
+        return self.settings_of_engine(max(1, cores // self.workers), on_cpu=self.on_cpu)
+
+    def session_options(self, cores: int) -> SessionOptions:
+        """Where and how models run on a machine of that many cores."""
+        provider = self.execution_provider(self.engine_settings(cores), self.intra_op_threads)
+        return SessionOptions(provider, self.intra_op_threads)
+
+    def of_worker(self, number: int, address: str) -> Self:
+        """The same for one of the workers, counted from 0, which serve on `address`.
+
+        Their metrics are on successive ports: a scrape must reach each, and know which it reached.
+        """
+        if self.metrics_address is None:
+            return self.model_copy(update={"address": address})
+        host, _, port = self.metrics_address.rpartition(":")
+        metrics_port = int(port) + number if int(port) else 0
+        return self.model_copy(update={"address": address, "metrics_address": f"{host}:{metrics_port}"})
+
+    @classmethod
+    def from_command_line(cls, argv: Sequence[str]) -> Self:
+        """Settings from flags, then from the environment, then defaults.
+
+        Raises:
+            pydantic.ValidationError: names every setting whose value is not allowed.
+            SystemExit: a flag is unknown, or help was asked for.
+        """
+        return CliApp.run(cls, cli_args=list(argv))

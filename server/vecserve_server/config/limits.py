@@ -1,0 +1,26 @@
+"""How much one call, text or image may be."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+from vecserve_server.config.types import Count
+from vecserve_server.models.inputs import InputLimits
+
+
+class LimitSettings(BaseSettings):
+    """What is refused before it costs anything."""
+
+    max_batch_items: Count = Field(default=256, description="most texts or images of one call")
+    max_text_characters: Count = Field(
+        default=1_000_000, description="most characters of one text, refused before tokenizing"
+    )
+    max_image_bytes: Count = Field(default=20 * 2**20, description="most bytes of one encoded image")
+    max_image_pixels: Count = Field(
+        default=50_000_000,
+        le=178_000_000,  # beyond which Pillow refuses by itself
+        description="most pixels of one image, refused from its header before decoding",
+    )
+
+    @property
+    def input_limits(self) -> InputLimits:
+        return InputLimits(self.max_text_characters, self.max_image_bytes, self.max_image_pixels)
