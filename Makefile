@@ -18,7 +18,7 @@ HARNESSES := .harnesses
 # What clients without protos or reflection load; the comments are in it.
 PROTOSET := protos/vecserve.protoset
 
-.PHONY: help setup models demo serve test test-harnesses bench bench-int8 precision check format protos clean
+.PHONY: help setup models demo serve test test-harnesses bench bench-int8 bench-gpu precision check format protos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench: models ## measure the server beside its models in-process: ten minutes; B
 
 bench-int8: models ## time int8 beside fp32 and ONNX Runtime's dynamic int8; INT8="--help" shows the options
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.int8 $(INT8)
+
+bench-gpu: models ## measure all of an execution provider, cuda if not told: GPU="--provider tensorrt --help"
+	PYTHONPATH=tests:tests/integration $(BIN)/python -m benchmarks.matrix $(GPU)
 
 precision: models ## write tables and plots of docs/precision.md; PRECISION="--help" shows the options
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.precision $(PRECISION)

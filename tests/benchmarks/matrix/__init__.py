@@ -1,0 +1,1 @@
+"""`make bench-gpu`: what an execution provider makes of the artifacts, and Python of it."""
