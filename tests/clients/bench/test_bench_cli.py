@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +215,15 @@ def _error(bench: Bench, capsys: pytest.CaptureFixture[str], *arguments: object)
     return capsys.readouterr().err
 
 
+@pytest.fixture
+def heeded_interrupts() -> Generator[None]:
+    """A shell has its background jobs ignore SIGINT, and their children with them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_an_interrupt_reports_what_was_measured(server: Server, tmp_path: Path) -> None:
     run = tmp_path / "run.json"
     command = [sys.executable, "-m", "vecserve", "bench", "--address", server.address, "--json", str(run)]
