@@ -16,6 +16,7 @@ from running_server import serving
 from benchmarks.inprocess import InProcess
 from benchmarks.measuring import Bench, Figure
 from benchmarks.scenarios import SCENARIOS
+from benchmarks.workloads import IMAGE_MODEL, TEXT_MODEL
 from vecserve_server.config import ServerConfig
 from vecserve_server.cores import available_cores
 
@@ -25,9 +26,9 @@ def main() -> int:
     metrics_address = f"127.0.0.1:{_free_port()}"
     flags = ["--metrics-address", metrics_address, *arguments.flags]
     instances = ServerConfig.from_command_line(flags).engine_settings(available_cores()).instances
-    inprocess = InProcess(arguments.models)
+    inprocess = InProcess(arguments.models, [arguments.text_model, IMAGE_MODEL])
     with serving(arguments.models, *flags) as server:
-        bench = Bench(server.address, metrics_address, inprocess, instances, arguments.seconds)
+        bench = Bench(server.address, metrics_address, inprocess, instances, arguments.seconds, arguments.text_model)
         rounds = [_round(bench, arguments.only, number) for number in range(arguments.rounds)]
     inprocess.close()
     print(_report(rounds, instances))
@@ -39,6 +40,7 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--models", type=Path, default=Path("models"), help="directory of artifacts")
+    parser.add_argument("--text-model", default=TEXT_MODEL, help="what texts are embedded with")
     parser.add_argument("--rounds", type=int, default=5, help="how often everything is measured; medians are shown")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each measurement")
     parser.add_argument("--only", choices=SCENARIOS, action="append", default=[], help="measure this; may be repeated")

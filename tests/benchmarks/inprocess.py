@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from benchmarks.workloads import IMAGE_MODEL, TEXT_MODEL, Workload
+from benchmarks.workloads import Workload
 from vecserve_server.models.inputs import ImageInputs, InputLimits, TextInputs
 from vecserve_server.models.model import AnyModel, TextModel, open_artifact
 from vecserve_server.models.repository import find_artifacts
@@ -25,10 +25,10 @@ from vecserve_server.models.session import SessionOptions
 class InProcess:
     """A process that embeds when it is asked to, and sleeps otherwise."""
 
-    def __init__(self, models: Path) -> None:
+    def __init__(self, models: Path, names: Sequence[str]) -> None:
         spawning = multiprocessing.get_context("spawn")
         self._pipe, theirs = spawning.Pipe()
-        self._process = spawning.Process(target=_serve, args=(models, theirs), daemon=True)
+        self._process = spawning.Process(target=_serve, args=(models, names, theirs), daemon=True)
         self._process.start()
 
     def throughput(self, workload: Workload, batch: int, threads: int, seconds: float) -> float:
@@ -52,12 +52,12 @@ class InProcess:
         return self._pipe.recv()
 
 
-def _serve(models: Path, pipe: Connection) -> None:
+def _serve(models: Path, names: Sequence[str], pipe: Connection) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     loaded = {
         directory.parent.name: open_artifact(directory, SessionOptions(), InputLimits())
         for directory in find_artifacts(models)
-        if directory.parent.name in (TEXT_MODEL, IMAGE_MODEL)
+        if directory.parent.name in names
     }
     while True:
         measure, arguments = pipe.recv()

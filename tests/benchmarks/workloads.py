@@ -28,6 +28,7 @@ class Workload:
     """Inputs, in calls of `per_call`."""
 
     kind: Literal["text", "image"]
+    model: str
     inputs: Sequence[str] | Sequence[bytes]
     units: Sequence[int]
     """Tokens of each text; 1 for an image."""
@@ -36,10 +37,6 @@ class Workload:
     @property
     def method(self) -> str:
         return f"{SERVICE}/EmbedText" if self.kind == "text" else f"{SERVICE}/EmbedImage"
-
-    @property
-    def model(self) -> str:
-        return TEXT_MODEL if self.kind == "text" else IMAGE_MODEL
 
     @property
     def messages(self) -> list[bytes]:
@@ -63,20 +60,20 @@ class Workload:
         return pb.EmbedImageRequest(model=self.model, images=images)
 
 
-def sentences(per_call: int = 1) -> Workload:
+def sentences(model: str = TEXT_MODEL, per_call: int = 1) -> Workload:
     """One short text, over and over."""
-    return Workload("text", [SENTENCE] * per_call, [SENTENCE_TOKENS] * per_call, per_call)
+    return Workload("text", model, [SENTENCE] * per_call, [SENTENCE_TOKENS] * per_call, per_call)
 
 
-def mixed_texts(count: int = 1024, per_call: int = 1, seed: int = 0) -> Workload:
+def mixed_texts(model: str, count: int = 1024, per_call: int = 1, seed: int = 0) -> Workload:
     """Texts whose numbers of tokens are drawn log-normally, from 4 to 256, the special tokens included."""
     random = np.random.default_rng(seed)
     drawn = random.lognormal(np.log(_MEDIAN_TOKENS), _SIGMA, count)
     lengths = np.clip(np.rint(drawn), SHORTEST, LONGEST).astype(int)
     texts = [" ".join(random.choice(_WORDS, length - _SPECIAL_TOKENS)) for length in lengths]
-    return Workload("text", texts, lengths.tolist(), per_call)
+    return Workload("text", model, texts, lengths.tolist(), per_call)
 
 
 def photographs(count: int = 16, seed: int = 0) -> Workload:
     """JPEG files of 500 x 375 pixels: smooth shapes with fine noise, which compress about as photographs do."""
-    return Workload("image", drawn_images(count=count, seed=seed).items, [1] * count)
+    return Workload("image", IMAGE_MODEL, drawn_images(count=count, seed=seed).items, [1] * count)
