@@ -3,7 +3,7 @@
 from typing import Final, Generic, TypeVar
 
 from vecserve_loadtest import frames
-from vecserve_loadtest.frames import FrameReader, ProtocolError
+from vecserve_wire.frames import FrameReader, ProtocolError
 from vecserve_loadtest.headers import DEFAULT_TABLE_SIZE, Headers, request_blocks
 from vecserve_loadtest.outbox import Body, HeaderBlock, Outbox
 from vecserve_loadtest.status import CANCEL, REFUSED_STREAM

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from hpack import Decoder, Encoder
 from hpack.exceptions import HPACKError
 
-from vecserve_loadtest.frames import ProtocolError
+from vecserve_wire.frames import ProtocolError
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
 

@@ -3,7 +3,7 @@
 from urllib.parse import unquote
 
 from vecserve_loadtest.connection import Exchange
-from vecserve_loadtest.frames import ProtocolError
+from vecserve_wire.frames import ProtocolError
 from vecserve_loadtest.headers import GRPC_STATUS, SERVER_TIMING, decode, find_literal
 from vecserve_loadtest.status import CANCEL, Status, of_error_code, of_grpc_status, of_http_status
 

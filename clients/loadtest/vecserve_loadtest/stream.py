@@ -10,7 +10,7 @@ from hpack import Encoder
 
 from vecserve_loadtest.calls import Call
 from vecserve_loadtest.connection import Connection, Exchange
-from vecserve_loadtest.frames import ProtocolError
+from vecserve_wire.frames import ProtocolError
 from vecserve_loadtest.headers import Headers
 from vecserve_loadtest.outbox import Body
 from vecserve_loadtest.wire import fields

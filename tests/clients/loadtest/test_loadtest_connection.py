@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from vecserve_loadtest import frames
 from vecserve_loadtest.connection import Connection, Exchange
-from vecserve_loadtest.frames import Frame, FrameReader
+from vecserve_wire.frames import Frame, FrameReader
 from vecserve_loadtest.headers import request_headers
 from vecserve_loadtest.outbox import Body
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vecserve_loadtest import frames
-from vecserve_loadtest.frames import Frame, FrameReader, ProtocolError
+from vecserve_wire.frames import Frame, FrameReader, ProtocolError
 
 any_frame = st.tuples(st.integers(0, 255), st.integers(0, 255), st.integers(0, 2**31 - 1), st.binary(max_size=100))
 

@@ -3,7 +3,7 @@ from hpack import Decoder, Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vecserve_loadtest.frames import ProtocolError
+from vecserve_wire.frames import ProtocolError
 from vecserve_loadtest.headers import (
     GRPC_STATUS,
     SERVER_TIMING,

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vecserve_loadtest import frames
-from vecserve_loadtest.frames import FrameReader, ProtocolError
+from vecserve_wire.frames import FrameReader, ProtocolError
 from vecserve_loadtest.outbox import TAKE_BYTES, Body, HeaderBlock, Outbox
 
 HEADERS = HeaderBlock(b"headers")

@@ -27,6 +27,7 @@ ENABLE_PUSH: Final = 2
 MAX_CONCURRENT_STREAMS: Final = 3
 INITIAL_WINDOW_SIZE: Final = 4
 MAX_FRAME_SIZE: Final = 5
+MAX_HEADER_LIST_SIZE: Final = 6
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DEFAULT_WINDOW: Final = 65_535
@@ -45,8 +46,24 @@ _ID_MASK: Final = 0x7FFF_FFFF
 pack_stream_id = _UINT32.pack
 
 
+NO_ERROR: Final = 0
+PROTOCOL_ERROR: Final = 1
+FLOW_CONTROL_ERROR: Final = 3
+STREAM_CLOSED: Final = 5
+FRAME_SIZE_ERROR: Final = 6
+REFUSED_STREAM: Final = 7
+CANCEL: Final = 8
+COMPRESSION_ERROR: Final = 9
+ENHANCE_YOUR_CALM: Final = 11
+
+
 class ProtocolError(Exception):
-    """The server broke HTTP/2, and the connection can't be used any more."""
+    """The peer broke HTTP/2, and the connection can't be used any more."""
+
+    def __init__(self, message: str, code: int = PROTOCOL_ERROR) -> None:
+        super().__init__(message)
+        self.code = code
+        """What a GOAWAY tells the peer."""
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
@@ -74,6 +91,22 @@ def rst_stream(stream_id: int, error_code: int) -> bytes:
     return frame(RST_STREAM, 0, stream_id, _UINT32.pack(error_code))
 
 
+def headers(stream_id: int, block: bytes, max_frame_size: int = DEFAULT_FRAME_SIZE, *, last: bool = False) -> bytes:
+    """Return a header block as one HEADERS frame, and CONTINUATIONs if it is larger than a frame may be."""
+    flags = END_STREAM if last else 0
+    if len(block) <= max_frame_size:
+        return frame(HEADERS, flags | END_HEADERS, stream_id, block)
+    parts = [block[start : start + max_frame_size] for start in range(0, len(block), max_frame_size)]
+    first, *middle, end = parts
+    rest = b"".join(frame(CONTINUATION, 0, stream_id, part) for part in middle)
+    return frame(HEADERS, flags, stream_id, first) + rest + frame(CONTINUATION, END_HEADERS, stream_id, end)
+
+
+def goaway(last_stream_id: int, error_code: int, reason: str = "") -> bytes:
+    """Return the frame that announces the end of the connection: streams after the last are not answered."""
+    return frame(GOAWAY, 0, 0, _UINT32.pack(last_stream_id) + _UINT32.pack(error_code) + reason.encode())
+
+
 class FrameReader:
     """Cuts what a socket delivers, in pieces of any size, into frames."""
 
@@ -94,7 +127,9 @@ class FrameReader:
             word, flags, stream_id = _HEADER.unpack_from(data, position)
             size = word >> 8
             if size > self._max_frame_size:
-                raise ProtocolError(f"a frame of {size} bytes, where at most {self._max_frame_size} were allowed")
+                raise ProtocolError(
+                    f"a frame of {size} bytes, where at most {self._max_frame_size} were allowed", FRAME_SIZE_ERROR
+                )
             start = position + 9
             stop = start + size
             if stop > end:
@@ -127,7 +162,7 @@ def read_settings(payload: bytes) -> dict[int, int]:
         ProtocolError: If the payload has a size that no list of settings has.
     """
     if len(payload) % _SETTING.size:
-        raise ProtocolError(f"SETTINGS of {len(payload)} bytes")
+        raise ProtocolError(f"SETTINGS of {len(payload)} bytes", FRAME_SIZE_ERROR)
     return dict(_SETTING.iter_unpack(payload))
 
 
@@ -138,5 +173,5 @@ def read_uint32(payload: bytes, at: int = 0) -> int:
         ProtocolError: If the payload is too short.
     """
     if len(payload) < at + 4:
-        raise ProtocolError(f"a payload of {len(payload)} bytes, where {at + 4} are needed")
+        raise ProtocolError(f"a payload of {len(payload)} bytes, where {at + 4} are needed", FRAME_SIZE_ERROR)
     return _UINT32.unpack_from(payload, at)[0]

@@ -1,0 +1,368 @@
+"""One call: its messages in and out, its status, and what its handler is given as context."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from grpc.aio import AbortError, UsageError
+
+from vecserve_wire import frames
+from vecserve_wire.headers import Head, Metadata, response_head, trailers
+from vecserve_wire.messages import MessageError, MessageReader, prefixed
+
+if TYPE_CHECKING:
+    from vecserve_wire.connection import Connection
+
+logger = logging.getLogger(__name__)
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_OK, _CANCELLED, _UNKNOWN, _INVALID_ARGUMENT, _DEADLINE_EXCEEDED, _RESOURCE_EXHAUSTED = 0, 1, 2, 3, 4, 8
+
+_HEAD: Final = response_head()
+
+
+class Call:
+    """A stream of one connection, from its headers to its status.
+
+    Handlers get it as their context: it has the part of `grpc.aio.ServicerContext` that they use.
+    """
+
+    __slots__ = (
+        "_code",
+        "_connection",
+        "_details",
+        "_done",
+        "_ended",
+        "_handler",
+        "_head",
+        "_headed",
+        "_inbox",
+        "_metadata",
+        "_outbox",
+        "_reader",
+        "_receivable",
+        "_received_all",
+        "_task",
+        "_timer",
+        "_trailers",
+        "_trailing",
+        "_unread",
+        "_wakers",
+        "_window",
+        "deadline",
+        "stream_id",
+    )
+
+    def __init__(self, connection: "Connection", stream_id: int, head: Head, handler: Any, window: int) -> None:
+        """Opens it; `window` is what the peer takes of its messages before it says more."""
+        limits = connection.limits
+        self.stream_id = stream_id
+        self._connection = connection
+        self._head = head
+        self._handler = handler
+        self._reader = MessageReader(head.encoding, limits.max_receive_bytes)
+        self._receivable = limits.window
+        self._received_all = False
+        self._inbox: deque[bytes] = deque()
+        self._unread = 0
+        self._window = window
+        self._outbox: deque[memoryview] = deque()
+        self._trailers: bytes | None = None
+        self._metadata: Metadata = ()
+        self._trailing: Metadata = ()
+        self._headed = False
+        self._ended = False
+        self._code: int | None = None
+        self._details = ""
+        self._task: asyncio.Task[None] | None = None
+        self._wakers: list[asyncio.Future[None]] = []
+        self._done: list[Any] = []
+        loop = connection.loop
+        self.deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        if head.timeout is not None:
+            self.deadline = loop.time() + head.timeout
+            self._timer = loop.call_later(head.timeout, self._expire)
+        if handler.request_streaming:
+            self._begin()
+
+    # What comes from the peer.
+
+    def receive(self, data: bytes, size: int, *, last: bool) -> None:
+        """Takes a DATA frame's content; `size` is what it took of the window."""
+        self._receivable -= size
+        if self._receivable < 0:
+            self._abandon(frames.FLOW_CONTROL_ERROR)
+            return
+        self._received_all = last
+        if self._ended:
+            return
+        try:
+            messages = self._reader.feed(data) if data else []
+        except MessageError as error:
+            self._fail(error.code, str(error))
+            return
+        self._inbox.extend(messages)
+        if self._handler.request_streaming:
+            self._unread += sum(map(len, messages))
+            self._wake()
+        elif last:
+            self._begin()
+            return
+        self._acknowledge()
+
+    def end_of_requests(self) -> None:
+        """The peer sends no more, as it says with trailers."""
+        self.receive(b"", 0, last=True)
+
+    def grow_window(self, size: int) -> None:
+        """The peer takes so many more bytes; as many fewer if negative."""
+        self._window += size
+        if self._window > frames.MAX_WINDOW:
+            self._abandon(frames.FLOW_CONTROL_ERROR)
+
+    def cancel(self) -> None:
+        """The peer, or the connection, has gone: nobody waits for an answer."""
+        self._end()
+        if self._task:
+            self._task.cancel()
+
+    def _acknowledge(self) -> None:
+        """Lets the peer send more, once it has used half of its window, unless the handler is behind with reading."""
+        window = self._connection.limits.window
+        if self._receivable <= window // 2 and self._unread < window and not self._received_all:
+            self._connection.write(frames.window_update(self.stream_id, window - self._receivable))
+            self._receivable = window
+
+    def _begin(self) -> None:
+        if not self._task:
+            self._task = self._connection.loop.create_task(self._run())
+
+    def _expire(self) -> None:
+        self._fail(_DEADLINE_EXCEEDED, "the deadline has passed")
+
+    def _fail(self, code: int, message: str) -> None:
+        """Ends the call with a status, whatever its handler does."""
+        task = self._task
+        self._finish(code, message)
+        if task:
+            task.cancel()
+
+    # What goes to it.
+
+    async def _run(self) -> None:
+        try:
+            await self._answer()
+            self._finish(self._code or _OK, self._details)
+        except AbortError:
+            self._finish(_UNKNOWN if self._code is None else self._code, self._details)
+        except MessageError as error:
+            self._finish(error.code, str(error))
+        except asyncio.CancelledError:
+            self._finish(_CANCELLED, "the server gave the call up")
+        except Exception:
+            logger.exception("the handler of %s failed", self._head.path)
+            self._finish(_UNKNOWN, "the handler failed")
+
+    async def _answer(self) -> None:
+        handler = self._handler
+        request = self if handler.request_streaming else handler.request_deserializer(self._only_message())
+        if not handler.response_streaming:
+            respond = handler.stream_unary if handler.request_streaming else handler.unary_unary
+            self._send(handler.response_serializer(await respond(request, self)), last=True)
+            return
+        respond = handler.stream_stream if handler.request_streaming else handler.unary_stream
+        responses = respond(request, self)
+        if hasattr(responses, "__aiter__"):
+            async for response in responses:
+                await self.write(response)
+        else:
+            await responses
+
+    def _only_message(self) -> bytes:
+        if len(self._inbox) != 1 or self._reader.held:
+            count = f"{len(self._inbox)}{' and a part of one' if self._reader.held else ''}"
+            raise MessageError(_INVALID_ARGUMENT, f"the call takes one message, and {count} came")
+        return self._inbox.popleft()
+
+    def _send(self, message: bytes, *, last: bool = False) -> None:
+        """Sends a message, and with the last one the status too."""
+        limit = self._connection.limits.max_send_bytes
+        if len(message) > limit:
+            raise MessageError(
+                _RESOURCE_EXHAUSTED, f"the response has {len(message)} bytes, and the server sends {limit} at most"
+            )
+        if self._ended:
+            return
+        connection, data = self._connection, prefixed(message)
+        block = trailers(self._code or _OK, self._details, self._trailing) if last else None
+        head = b"" if self._headed else self._header_frame()
+        self._headed = True
+        if not self._outbox and connection.takes(len(data)) and len(data) <= self._window:
+            self._window -= len(data)
+            connection.window -= len(data)
+            connection.write(head + frames.frame(frames.DATA, 0, self.stream_id, data))
+            if block is not None:
+                self._close(block)
+            return
+        connection.write(head)
+        self._outbox.append(memoryview(data))
+        self._trailers = block
+        connection.pump(self)
+
+    def pump(self) -> bool:
+        """Sends of what waits as much as the windows allow; whether that is all."""
+        connection = self._connection
+        while self._outbox and not self._ended:
+            data = self._outbox[0]
+            size = min(len(data), self._window, connection.window, connection.peer_frame_size)
+            if size <= 0 or connection.paused:
+                return False
+            self._window -= size
+            connection.window -= size
+            connection.write(frames.frame(frames.DATA, 0, self.stream_id, bytes(data[:size])))
+            self._outbox[0] = data[size:]
+            if size == len(data):
+                self._outbox.popleft()
+        self._wake()
+        if self._trailers is not None and not self._ended:
+            self._close(self._trailers)
+        return True
+
+    def _finish(self, code: int, message: str) -> None:
+        if self._ended or self._trailers is not None:
+            if code == _DEADLINE_EXCEEDED and not self._ended:
+                self._abandon(frames.CANCEL)  # its status waits behind messages that the peer does not take
+            return
+        self._code, self._details = code, message
+        block = trailers(code, message, self._trailing)
+        if self._outbox:
+            self._trailers = block
+        else:
+            self._close(block)
+
+    def _close(self, block: bytes) -> None:
+        """Sends the status."""
+        head = b"" if self._headed else _HEAD
+        frame = frames.headers(self.stream_id, head + block, last=True)
+        if not self._received_all:  # what it still sends is for nobody
+            frame += frames.rst_stream(self.stream_id, frames.NO_ERROR)
+        self._connection.write(frame)
+        self._end()
+
+    def _abandon(self, error_code: int) -> None:
+        """Ends the stream without a status."""
+        self._connection.write(frames.rst_stream(self.stream_id, error_code))
+        self.cancel()
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self._timer:
+            self._timer.cancel()
+        self._outbox.clear()
+        self._inbox.clear()
+        self._connection.closed(self)
+        self._wake()
+        for callback in self._done:
+            callback(self)
+
+    def _header_frame(self) -> bytes:
+        block = response_head(self._metadata) if self._metadata else _HEAD
+        return frames.headers(self.stream_id, block)
+
+    def _wake(self) -> None:
+        for waker in self._wakers:
+            if not waker.done():
+                waker.set_result(None)
+        self._wakers.clear()
+
+    async def _change(self) -> None:
+        waker = self._connection.loop.create_future()
+        self._wakers.append(waker)
+        await waker
+
+    # What handlers use.
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        while not self._inbox:
+            if self._received_all or self._ended:
+                raise StopAsyncIteration
+            await self._change()
+        message = self._inbox.popleft()
+        self._unread -= len(message)
+        self._acknowledge()
+        return self._handler.request_deserializer(message)
+
+    async def write(self, message: Any) -> None:
+        """Sends one of several responses; returns when there is room for the next.
+
+        Raises:
+            UsageError: the call has ended.
+        """
+        self._send(self._handler.response_serializer(message))
+        while self._outbox and not self._ended:
+            await self._change()
+        if self._ended:
+            raise UsageError("the call has ended")
+
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> None:
+        """Ends the call with a status, by an exception."""
+        self._code, self._details = code.value[0], details
+        if trailing_metadata:
+            self._trailing = trailing_metadata
+        raise AbortError(details)
+
+    async def send_initial_metadata(self, metadata: Metadata) -> None:
+        """Sends what goes before the first response."""
+        self._metadata = metadata
+        if not self._headed and not self._ended:
+            self._connection.write(self._header_frame())
+            self._headed = True
+
+    def invocation_metadata(self) -> Metadata:
+        return self._head.metadata
+
+    def trailing_metadata(self) -> Metadata:
+        return self._trailing
+
+    def set_trailing_metadata(self, metadata: Metadata) -> None:
+        self._trailing = metadata
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        self._code = code.value[0]
+
+    def set_details(self, details: str) -> None:
+        self._details = details
+
+    def code(self) -> grpc.StatusCode | None:
+        return None if self._code is None else _CODES[self._code]
+
+    def details(self) -> str:
+        return self._details
+
+    def time_remaining(self) -> float | None:
+        return None if self.deadline is None else max(0.0, self.deadline - self._connection.loop.time())
+
+    def peer(self) -> str:
+        return self._connection.peer
+
+    def method(self) -> str:
+        """/package.Service/Method."""
+        return self._head.path
+
+    def cancelled(self) -> bool:
+        return self._ended and self._code is None
+
+    def done(self) -> bool:
+        return self._ended
+
+    def add_done_callback(self, callback: Any) -> None:
+        self._done.append(callback)

@@ -1,0 +1,371 @@
+"""One client's connection: frames in, calls, frames out."""
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from vecserve_wire import frames
+from vecserve_wire.call import Call
+from vecserve_wire.frames import FrameReader, ProtocolError
+from vecserve_wire.headers import HeadReader, MalformedRequestError, http_failure, trailers
+from vecserve_wire.headers import response_head as grpc_head
+from vecserve_wire.limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+_UNIMPLEMENTED = 12
+# Of the whole connection: streams have limits of their own, and a connection should not be one.
+_CONNECTION_WINDOW = 2**26
+_MOST_CONTINUATIONS = 32
+_WRITE_BUFFER = 2**20
+
+
+class Host(Protocol):
+    """What connections need of their server."""
+
+    limits: Limits
+
+    def handler(self, method: str) -> Any | None:
+        """What answers /package.Service/Method."""
+        ...
+
+    def opened(self, connection: "Connection") -> bool:
+        """Whether there is room for one more connection."""
+        ...
+
+    def ended(self, connection: "Connection") -> None:
+        """It is gone."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """Speaks HTTP/2 as a server does."""
+
+    def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
+        self.limits = host.limits
+        self.loop = loop
+        self.peer = ""
+        self.window = frames.DEFAULT_WINDOW
+        """Bytes of messages that the peer takes, over all calls."""
+        self.peer_frame_size = frames.DEFAULT_FRAME_SIZE
+        self.paused = False
+        """Whether the peer does not read what was sent."""
+        self.opened_at = self.heard_at = loop.time()
+        self.pinged_at: float | None = None
+        """When it was asked for a sign of life that has not come."""
+        self._host = host
+        self._reader = FrameReader()
+        self._heads = HeadReader(host.limits.max_header_bytes)
+        self._calls: dict[int, Call] = {}
+        self._waiting: dict[Call, None] = {}
+        self._out: list[bytes] = []
+        self._preface = frames.PREFACE
+        self._greeted = False
+        self._receivable = _CONNECTION_WINDOW
+        self._peer_window = frames.DEFAULT_WINDOW
+        self._last_id = 0
+        self._accepts_until: int | None = None
+        self._block: list[bytes] | None = None
+        self._block_of = (0, 0)
+        self._resets: deque[float] = deque(maxlen=host.limits.max_resets)
+        self._drained: Callable[[], None] | None = None
+        self._kinds: dict[int, Callable[[int, int, bytes], None]] = {
+            frames.DATA: self._data,
+            frames.HEADERS: self._headers,
+            frames.RST_STREAM: self._rst_stream,
+            frames.SETTINGS: self._settings,
+            frames.PUSH_PROMISE: self._push_promise,
+            frames.PING: self._ping,
+            frames.WINDOW_UPDATE: self._window_update,
+            frames.CONTINUATION: self._continuation,
+        }
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(_WRITE_BUFFER)
+        self.peer = _name(self._transport.get_extra_info("peername"))
+        if not self._host.opened(self):
+            self._transport.write(self._greeting() + frames.goaway(0, frames.ENHANCE_YOUR_CALM, "too many connections"))
+            self._transport.close()
+            return
+        self._transport.write(self._greeting())
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = self.loop.time()
+        try:
+            if self._preface:
+                data = self._without_preface(data)
+            for kind, flags, stream_id, payload in self._reader.feed(data):
+                self._frame(kind, flags, stream_id, payload)
+        except ProtocolError as error:
+            self._give_up(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's)
+        for call in list(self._calls.values()):
+            call.cancel()
+        self._host.ended(self)
+
+    def pause_writing(self) -> None:
+        """What is asked meanwhile would only add to what is not read."""
+        self.paused = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        self._transport.resume_reading()
+        self._pump_all()
+
+    # What calls use.
+
+    def write(self, data: bytes) -> None:
+        """Sends frames, together with all others of this round of the event loop."""
+        if not self._out:
+            self.loop.call_soon(self._flush)
+        self._out.append(data)
+
+    def takes(self, size: int) -> bool:
+        """Whether a message of so many bytes can go at once, in one frame."""
+        return size <= self.window and size <= self.peer_frame_size and not self.paused and not self._waiting
+
+    def pump(self, call: Call) -> None:
+        """Sends what waits of a call, now or when the peer takes it."""
+        if self._waiting or not call.pump():
+            self._waiting[call] = None
+
+    def closed(self, call: Call) -> None:
+        """A call has ended."""
+        self._calls.pop(call.stream_id, None)
+        self._waiting.pop(call, None)
+        if self._accepts_until is not None and not self._calls:
+            self._leave()
+
+    # What the server uses.
+
+    @property
+    def calls(self) -> int:
+        """How many are under way."""
+        return len(self._calls)
+
+    @property
+    def draining(self) -> bool:
+        return self._accepts_until is not None
+
+    @property
+    def silent(self) -> bool:
+        """Whether it has not yet said that it speaks HTTP/2."""
+        return bool(self._preface)
+
+    def ping(self) -> None:
+        """Asks for a sign of life."""
+        self.pinged_at = self.loop.time()
+        self.write(frames.frame(frames.PING, 0, 0, b"vecserve"))
+
+    def drain(self) -> None:
+        """Has the client go elsewhere with new calls, and ends when those under way have.
+
+        Calls that were on their way meanwhile are refused as never begun, which clients send again by themselves.
+        """
+        if self._accepts_until is None:
+            self._accepts_until = self._last_id
+            self.write(frames.goaway(self._last_id, frames.NO_ERROR))
+            if not self._calls:
+                self._leave()
+
+    def abort(self) -> None:
+        """Ends at once."""
+        self._transport.abort()
+
+    def _leave(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _give_up(self, error: ProtocolError) -> None:
+        logger.debug("%s broke HTTP/2: %s", self.peer, error)
+        self.write(frames.goaway(self._last_id, error.code, str(error)))
+        self._leave()
+
+    def _greeting(self) -> bytes:
+        settings = {
+            frames.MAX_CONCURRENT_STREAMS: self.limits.max_streams,
+            frames.INITIAL_WINDOW_SIZE: self.limits.window,
+            frames.MAX_HEADER_LIST_SIZE: self.limits.max_header_bytes,
+        }
+        return frames.settings(settings) + frames.window_update(0, _CONNECTION_WINDOW - frames.DEFAULT_WINDOW)
+
+    def _flush(self) -> None:
+        if self._out:
+            data = b"".join(self._out)
+            self._out.clear()
+            if not self._transport.is_closing():
+                self._transport.write(data)
+
+    def _pump_all(self) -> None:
+        for call in list(self._waiting):
+            if self.paused or self.window <= 0:
+                return
+            self._waiting.pop(call, None)
+            if not call.pump():
+                self._waiting[call] = None  # at the end: each gets its turn
+
+    # Frames.
+
+    def _without_preface(self, data: bytes) -> bytes:
+        size = min(len(data), len(self._preface))
+        if data[:size] != self._preface[:size]:
+            raise ProtocolError("no HTTP/2 preface: a client without gRPC, or with TLS")
+        self._preface = self._preface[size:]
+        return data[size:]
+
+    def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._block is not None and kind != frames.CONTINUATION:
+            raise ProtocolError("a header block was not finished")
+        if not self._greeted:
+            if kind != frames.SETTINGS or flags & frames.ACK:
+                raise ProtocolError("the first frame is not SETTINGS")
+            self._greeted = True
+        if handle := self._kinds.get(kind):
+            handle(flags, stream_id, payload)
+
+    def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
+        size = len(payload)
+        self._receivable -= size
+        if self._receivable < 0:
+            raise ProtocolError("more was sent than the connection's window allows", frames.FLOW_CONTROL_ERROR)
+        if self._receivable <= _CONNECTION_WINDOW // 2:
+            self.write(frames.window_update(0, _CONNECTION_WINDOW - self._receivable))
+            self._receivable = _CONNECTION_WINDOW
+        if flags & frames.PADDED:
+            payload = frames.content(frames.DATA, flags, payload)
+        if call := self._calls.get(stream_id):
+            call.receive(payload, size, last=bool(flags & frames.END_STREAM))
+        elif not 0 < stream_id <= self._last_id:
+            raise ProtocolError(f"DATA of stream {stream_id}, which is not open")
+
+    def _headers(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if flags & (frames.PADDED | frames.HAS_PRIORITY):
+            payload = frames.content(frames.HEADERS, flags, payload)
+        if flags & frames.END_HEADERS:
+            self._open(stream_id, payload, last=bool(flags & frames.END_STREAM))
+        else:
+            self._block, self._block_of = [payload], (stream_id, flags)
+
+    def _continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._block is None or self._block_of[0] != stream_id:
+            raise ProtocolError("a CONTINUATION of nothing")
+        self._block.append(payload)
+        size = sum(map(len, self._block))
+        if size > self.limits.max_header_bytes or len(self._block) > _MOST_CONTINUATIONS:
+            raise ProtocolError("headers are larger than allowed", frames.ENHANCE_YOUR_CALM)
+        if flags & frames.END_HEADERS:
+            block, self._block = b"".join(self._block), None
+            self._open(stream_id, block, last=bool(self._block_of[1] & frames.END_STREAM))
+
+    def _open(self, stream_id: int, block: bytes, *, last: bool) -> None:
+        if stream_id <= self._last_id:
+            self._trailers(stream_id, block, last=last)
+            return
+        if not stream_id % 2:
+            raise ProtocolError(f"HEADERS of stream {stream_id}, whose number is not a client's")
+        self._last_id = stream_id
+        try:
+            head = self._heads.read(block)
+        except MalformedRequestError as error:
+            self._answer(stream_id, http_failure(error.http_status), last=last)
+            return
+        if self._accepts_until is not None or len(self._calls) >= self.limits.max_streams:
+            self.write(frames.rst_stream(stream_id, frames.REFUSED_STREAM))
+            return
+        handler = self._host.handler(head.path)
+        if handler is None:
+            block = grpc_head() + trailers(_UNIMPLEMENTED, f"there is no method {head.path!r:.200}")
+            self._answer(stream_id, block, last=last)
+            return
+        call = self._calls[stream_id] = Call(self, stream_id, head, handler, self._peer_window)
+        if last:
+            call.end_of_requests()
+
+    def _trailers(self, stream_id: int, block: bytes, *, last: bool) -> None:
+        if not stream_id or not last:
+            raise ProtocolError(f"HEADERS of stream {stream_id}, which was opened before")
+        self._heads.skip(block)
+        if call := self._calls.get(stream_id):
+            call.end_of_requests()
+
+    def _answer(self, stream_id: int, block: bytes, *, last: bool) -> None:
+        """Answers with headers alone."""
+        self.write(frames.headers(stream_id, block, last=True))
+        if not last:
+            self.write(frames.rst_stream(stream_id, frames.NO_ERROR))
+
+    def _rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (all kinds' arguments)
+        if len(payload) != 4:
+            raise ProtocolError("RST_STREAM without a code", frames.FRAME_SIZE_ERROR)
+        if not 0 < stream_id <= self._last_id:
+            raise ProtocolError(f"RST_STREAM of stream {stream_id}, which was never open")
+        if call := self._calls.get(stream_id):
+            call.cancel()
+            self._count_reset()
+
+    def _count_reset(self) -> None:
+        now = self.loop.time()
+        if len(self._resets) == self._resets.maxlen and now - self._resets[0] < self.limits.reset_seconds:
+            raise ProtocolError("too many calls were begun only to be reset", frames.ENHANCE_YOUR_CALM)
+        self._resets.append(now)
+
+    def _settings(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ProtocolError("SETTINGS of a stream")
+        if flags & frames.ACK:
+            return
+        values = frames.read_settings(payload)
+        window = values.get(frames.INITIAL_WINDOW_SIZE, self._peer_window)
+        if window > frames.MAX_WINDOW:
+            raise ProtocolError(f"INITIAL_WINDOW_SIZE {window}", frames.FLOW_CONTROL_ERROR)
+        size = values.get(frames.MAX_FRAME_SIZE, self.peer_frame_size)
+        if not frames.DEFAULT_FRAME_SIZE <= size < 2**24:
+            raise ProtocolError(f"MAX_FRAME_SIZE {size}")
+        # Larger frames would only delay other calls' messages.
+        self.peer_frame_size = min(size, 2**16)
+        for call in list(self._calls.values()):
+            call.grow_window(window - self._peer_window)
+        self._peer_window = window
+        self.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        self._pump_all()
+
+    def _push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (all kinds' arguments)
+        raise ProtocolError("PUSH_PROMISE from a client")
+
+    def _ping(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id or len(payload) != 8:
+            raise ProtocolError("a malformed PING", frames.FRAME_SIZE_ERROR)
+        if flags & frames.ACK:
+            self.pinged_at = None
+        else:
+            self.write(frames.frame(frames.PING, frames.ACK, 0, payload))
+
+    def _window_update(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (all kinds' arguments)
+        size = frames.read_uint32(payload) & frames.MAX_WINDOW
+        if not size:
+            raise ProtocolError("WINDOW_UPDATE by nothing")
+        if stream_id:
+            if call := self._calls.get(stream_id):
+                call.grow_window(size)
+        else:
+            self.window += size
+            if self.window > frames.MAX_WINDOW:
+                raise ProtocolError("the connection's window is too large", frames.FLOW_CONTROL_ERROR)
+        self._pump_all()
+
+
+def _name(address: Any) -> str:
+    """As gRPC names peers."""
+    if isinstance(address, tuple) and len(cast("tuple[Any, ...]", address)) >= 2:
+        host, port = cast("tuple[Any, ...]", address)[:2]
+        return f"ipv6:[{host}]:{port}" if ":" in str(host) else f"ipv4:{host}:{port}"
+    return f"unix:{address or ''}"

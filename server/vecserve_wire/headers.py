@@ -1,0 +1,192 @@
+"""Header blocks (HPACK, RFC 7541): requests' to what they ask, statuses to blocks. Pure.
+
+Requests may use the dynamic table; a connection's later ones are then a few bytes that name its entries, and are
+looked up instead of being decoded again. Responses are written out plainly, without state.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias, cast
+from urllib.parse import quote
+
+from hpack import Decoder, OversizedHeaderListError
+from hpack.exceptions import HPACKError
+
+from vecserve_wire.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ProtocolError
+
+Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
+
+CONTENT_TYPE: Final = "application/grpc"
+
+_HTTP_OK = b"\x88"  # :status 200 in HPACK's static table
+_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+_OWN = {"te", "content-type", "grpc-encoding", "grpc-timeout"}
+_BINARY = "-bin"
+_MOST_REMEMBERED = 64
+
+
+class MalformedRequestError(Exception):
+    """The headers are those of no gRPC call; told with an HTTP status."""
+
+    def __init__(self, http_status: int, message: str) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a call's headers say."""
+
+    path: str
+    """/package.Service/Method."""
+    timeout: float | None
+    """Seconds that the call may take."""
+    encoding: str
+    """How its messages are compressed: "identity", "gzip", ..."""
+    metadata: Metadata
+    """All that is neither HTTP's nor the protocol's own."""
+
+
+class HeadReader:
+    """Decodes the header blocks of one connection."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._decoder = Decoder(max_header_list_size=max_bytes)
+        self._known: dict[bytes, Head] = {}
+
+    def read(self, block: bytes) -> Head:
+        """What one request's block says.
+
+        Raises:
+            ProtocolError: the block is malformed or too large; the connection's state is lost.
+            MalformedRequestError: it is sound, and asks for something else than a call.
+        """
+        head = self._known.get(block)
+        if head is None:
+            head = _head(self._decode(block))
+            if _is_lookup(block) and len(self._known) < _MOST_REMEMBERED:
+                self._known[block] = head
+        return head
+
+    def skip(self, block: bytes) -> None:
+        """Reads a block for the table's sake alone, as a request's trailers."""
+        self._decode(block)
+
+    def _decode(self, block: bytes) -> Iterable[tuple[bytes, bytes]]:
+        before = self._newest()
+        try:
+            headers = cast("Iterable[tuple[bytes, bytes]]", self._decoder.decode(block, raw=True))
+        except OversizedHeaderListError as error:
+            raise ProtocolError("headers are larger than allowed", ENHANCE_YOUR_CALM) from error
+        except (HPACKError, IndexError) as error:
+            raise ProtocolError(f"a malformed header block: {error}", COMPRESSION_ERROR) from error
+        if self._newest() != before:
+            self._known.clear()  # numbers in earlier blocks mean other entries now
+        return headers
+
+    def _newest(self) -> tuple[int, int]:
+        """Changes whenever the table does."""
+        entries = self._decoder.header_table.dynamic_entries
+        return len(entries), id(entries[0]) if entries else 0
+
+
+def _is_lookup(block: bytes) -> bool:
+    """Whether a block names entries of the table, and nothing else: one byte with the highest bit for each."""
+    return bool(block) and min(block) > 0x80 and max(block) < 0xFF
+
+
+def _head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
+    method = path = timeout = None
+    content_type, encoding = "", "identity"
+    metadata: list[tuple[str, str | bytes]] = []
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        match name:
+            case ":method":
+                method = value
+            case ":path":
+                path = value
+            case "content-type":
+                content_type = value
+            case "grpc-timeout":
+                timeout = _seconds(value)
+            case "grpc-encoding":
+                encoding = value
+            case _ if name.endswith(_BINARY):
+                metadata += _binary(name, value)
+            case _ if not name.startswith(":") and name not in _OWN:
+                metadata.append((name, value))
+            case _:
+                pass
+    if method != "POST" or path is None:
+        raise MalformedRequestError(405, "a gRPC call is a POST")
+    if not content_type.startswith(CONTENT_TYPE):
+        raise MalformedRequestError(415, f"content-type is {content_type!r:.80}, and gRPC's is {CONTENT_TYPE}")
+    return Head(path, timeout, encoding, tuple(metadata))
+
+
+def _seconds(value: str) -> float:
+    digits, unit = value[:-1], value[-1:]
+    if not (1 <= len(digits) <= 8 and digits.isascii() and digits.isdecimal() and unit in _UNITS):
+        raise MalformedRequestError(400, f"grpc-timeout is {value!r:.40}: 1 to 8 digits and one of {', '.join(_UNITS)}")
+    return int(digits) * _UNITS[unit]
+
+
+def _binary(name: str, value: str) -> list[tuple[str, bytes]]:
+    try:
+        return [(name, base64.b64decode(part + "=" * (-len(part) % 4), validate=True)) for part in value.split(",")]
+    except (binascii.Error, ValueError) as error:
+        raise MalformedRequestError(400, f"metadata {name!r:.80} is not base64") from error
+
+
+def response_head(metadata: Metadata = ()) -> bytes:
+    """The block before a response's messages."""
+    return _HEAD + _block(metadata)
+
+
+def trailers(code: int, message: str = "", metadata: Metadata = ()) -> bytes:
+    """The block that ends a call with a status, one of gRPC's codes."""
+    if not code and not message:
+        return _OK + _block(metadata)
+    text = _literal("grpc-message", quote(message, safe=_UNQUOTED).encode()) if message else b""
+    return _literal("grpc-status", str(code).encode()) + text + _block(metadata)
+
+
+def http_failure(status: int) -> bytes:
+    """The block that answers what is no gRPC call."""
+    return _literal(":status", str(status).encode())
+
+
+def _block(metadata: Metadata) -> bytes:
+    return b"".join([_literal(name, _value(name, value)) for name, value in metadata])
+
+
+def _value(name: str, value: str | bytes) -> bytes:
+    if name.endswith(_BINARY):
+        return base64.b64encode(value if isinstance(value, bytes) else value.encode()).rstrip(b"=")
+    return value if isinstance(value, bytes) else value.encode("latin-1", "replace")
+
+
+def _literal(name: str, value: bytes) -> bytes:
+    """A literal that enters no table."""
+    return b"\0" + _size(len(name)) + name.encode("latin-1") + _size(len(value)) + value
+
+
+def _size(size: int) -> bytes:
+    """A length with a prefix of 7 bits, without Huffman codes (RFC 7541, section 5.1)."""
+    if size < 127:
+        return bytes((size,))
+    rest, encoded = size - 127, bytearray((127,))
+    while rest >= 128:
+        encoded.append(rest % 128 | 128)
+        rest >>= 7
+    encoded.append(rest)
+    return bytes(encoded)
+
+
+# All that is printable but the percent sign: what gRPC's percent-encoding leaves.
+_UNQUOTED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+_HEAD = _HTTP_OK + _literal("content-type", CONTENT_TYPE.encode())
+_OK = _literal("grpc-status", b"0")

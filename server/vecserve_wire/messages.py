@@ -1,0 +1,101 @@
+"""Messages out of a stream's bytes, and into them: a flag, a length, and that many bytes."""
+
+import struct
+import zlib
+from typing import Final
+
+PREFIX: Final = struct.Struct(">BI")
+
+# What zlib calls a gzip header, and any that it knows.
+_WINDOW_BITS = {"gzip": 31, "deflate": 15}
+ACCEPTED: Final = ("identity", *_WINDOW_BITS)
+"""Values of grpc-encoding that are understood."""
+
+
+class MessageError(Exception):
+    """A message that can't be taken, with gRPC's code for it."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+INVALID_ARGUMENT = 3
+RESOURCE_EXHAUSTED = 8
+UNIMPLEMENTED = 12
+
+
+class MessageReader:
+    """Cuts a stream's bytes, in pieces of any size, into messages."""
+
+    def __init__(self, encoding: str, max_bytes: int) -> None:
+        self._encoding = encoding
+        self._max_bytes = max_bytes
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._needed = PREFIX.size
+
+    @property
+    def held(self) -> int:
+        """Bytes of a message that is not yet whole."""
+        return self._held
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The messages that are whole with this piece.
+
+        Raises:
+            MessageError: one is too large, or compressed in a way that was not announced or is not known.
+        """
+        self._parts.append(data)
+        self._held += len(data)
+        if self._held < self._needed:
+            return []
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        messages: list[bytes] = []
+        start = 0
+        self._needed = PREFIX.size
+        while len(data) - start >= PREFIX.size:
+            flag, size = PREFIX.unpack_from(data, start)
+            self._check(flag, size)
+            end = start + PREFIX.size + size
+            if end > len(data):
+                self._needed = end - start
+                break
+            body = data[start + PREFIX.size : end]
+            messages.append(self._decompressed(body) if flag else body)
+            start = end
+        self._parts = [data[start:]] if start < len(data) else []
+        self._held = len(data) - start
+        return messages
+
+    def _check(self, flag: int, size: int) -> None:
+        if flag > 1:
+            raise MessageError(INVALID_ARGUMENT, f"a message begins with {flag}, where 0 or 1 says if it is compressed")
+        if flag and self._encoding not in _WINDOW_BITS:
+            if self._encoding == "identity":
+                raise MessageError(INVALID_ARGUMENT, "a message is compressed, and grpc-encoding does not say how")
+            raise MessageError(UNIMPLEMENTED, f"grpc-encoding is {self._encoding!r:.40}: one of {', '.join(ACCEPTED)}")
+        if size > self._max_bytes:
+            raise self._too_large(f"{size}")
+
+    def _decompressed(self, body: bytes) -> bytes:
+        unpack = zlib.decompressobj(_WINDOW_BITS[self._encoding])
+        try:
+            message = unpack.decompress(body, self._max_bytes + 1)
+        except zlib.error as error:
+            raise MessageError(INVALID_ARGUMENT, f"a message is not {self._encoding}: {error}") from error
+        if len(message) > self._max_bytes:
+            raise self._too_large(f"more than {self._max_bytes}")
+        if not unpack.eof:
+            raise MessageError(INVALID_ARGUMENT, f"a message is not whole {self._encoding}")
+        return message
+
+    def _too_large(self, size: str) -> MessageError:
+        return MessageError(
+            RESOURCE_EXHAUSTED, f"a message has {size} bytes, and the server takes {self._max_bytes} at most"
+        )
+
+
+def prefixed(message: bytes) -> bytes:
+    """A message as a stream carries it, not compressed."""
+    return PREFIX.pack(0, len(message)) + message
