@@ -9,15 +9,13 @@ import signal
 import socket
 from collections.abc import AsyncGenerator, Callable
 
-import grpc
-
 from vecserve.oip import grpc_inference_service_pb2_grpc
 from vecserve.v1 import embedding_service_pb2_grpc, model_service_pb2_grpc
 from vecserve_server.api import embedding, model
 from vecserve_server.api.gate import Gate
 from vecserve_server.api.health import SERVICE as HEALTH_SERVICE
 from vecserve_server.api.health import Health
-from vecserve_server.api.interceptor import CallInterceptor
+from vecserve_server.api.interceptor import wrap_call
 from vecserve_server.api.oip.service import SERVICE as INFERENCE_SERVICE
 from vecserve_server.api.oip.service import InferenceServicer
 from vecserve_server.api.reflection import add_reflection
@@ -31,6 +29,8 @@ from vecserve_server.models.manifest import ArtifactError
 from vecserve_server.models.providers.provider import ProviderError
 from vecserve_server.models.session import require_provider
 from vecserve_server.telemetry.metrics import Metrics
+from vecserve_wire.limits import Limits
+from vecserve_wire.server import Server as WireServer
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,17 @@ def bind_failure(address: str) -> str | None:
 def announce_ready(address: str, models: str) -> None:
     """Logs the line that users wait for."""
     logger.info("ready on %s with %s, pid %d", address, models, os.getpid())
+
+
+def _listening_socket(address: str, *, shared: bool) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    family, kind, protocol, _, resolved = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listening.bind(resolved)
+    return listening
 
 
 class Server:
@@ -136,23 +147,15 @@ class Server:
     @contextlib.asynccontextmanager
     async def _listening(self) -> AsyncGenerator[int]:
         server, port = await self._bind()
-        await server.start()
         try:
             yield port
         finally:
             await server.stop(_CLOSING_SECONDS)
 
-    async def _bind(self) -> tuple[grpc.aio.Server, int]:
+    async def _bind(self) -> tuple[WireServer, int]:
         config = self._config
-        server = grpc.aio.server(
-            interceptors=(CallInterceptor(),),
-            options=[
-                ("grpc.max_receive_message_length", config.max_message_bytes),
-                ("grpc.max_send_message_length", config.max_message_bytes),
-                # Otherwise a second server on the port would start, and take half of the connections.
-                ("grpc.so_reuseport", int(self._shares_port)),
-            ],
-        )
+        limits = Limits(max_receive_bytes=config.max_message_bytes, max_send_bytes=config.max_message_bytes)
+        server = WireServer(limits, wrap_call)
         servicer = embedding.EmbeddingServicer(
             self._gate, max_items=config.max_batch_items, max_stream_requests=config.max_stream_requests
         )
@@ -164,9 +167,11 @@ class Server:
         await self._health.add_to(server)
         add_reflection(server, [embedding.SERVICE, model.SERVICE, INFERENCE_SERVICE, HEALTH_SERVICE])
         try:
-            return server, server.add_insecure_port(config.address)
-        except RuntimeError as error:
-            raise BindError(f"can't listen on {config.address}: {bind_failure(config.address) or error}") from error
+            listening = _listening_socket(config.address, shared=self._shares_port)
+        except OSError as error:
+            raise BindError(f"can't listen on {config.address}: {error.strerror}") from error
+        await server.listen(listening)
+        return server, listening.getsockname()[1]
 
     async def _load(self) -> Engine | None:
         """Loads and warms up on a thread; None if the server was told to stop meanwhile."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
-from grpc.aio import AbortError, BaseError, ServerInterceptor
+from grpc.aio import AbortError, BaseError
 
 from vecserve_server.api.errors import log_internal, to_status
 from vecserve_server.api.malformed import tolerant, wellformed
@@ -16,21 +16,8 @@ Handler = Callable[[Any, AnyContext], Awaitable[Any]]
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-class CallInterceptor(ServerInterceptor):
-    """Wraps the handlers of this server's own services, and every unary one."""
-
-    def __init__(self) -> None:
-        self._wrapped: dict[str, Any] = {}
-
-    async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        method = handler_call_details.method
-        if wrapped := self._wrapped.get(method):
-            return wrapped
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
-        self._wrapped[method] = _wrap(handler, own=method.startswith("/vecserve."))
-        return self._wrapped[method]
+def wrap_call(method: str, handler: Any) -> Any:
+    return _wrap(handler, own=method.startswith("/vecserve."))
 
 
 def _wrap(handler: Any, *, own: bool) -> Any:
