@@ -22,10 +22,12 @@ def channel_options(config: ServerConfig, *, shares_port: bool) -> list[tuple[st
         ("grpc.max_connection_age_grace_ms", _milliseconds(config.connection_grace_seconds)),
         ("grpc.keepalive_time_ms", _milliseconds(config.keepalive_seconds)),
         ("grpc.keepalive_timeout_ms", _milliseconds(config.keepalive_timeout_seconds)),
+        # What ends the connection of a client that answers no ping; alone, the option above was seen to end none.
+        ("grpc.http2.ping_timeout_ms", _milliseconds(config.keepalive_timeout_seconds)),
         # Clients that wait for work have no calls. Without this they would not be asked whether they are there, and be
         # disconnected for asking that themselves.
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", _milliseconds(config.min_ping_seconds)),
+        ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(config.min_ping_seconds)),
     ]
 
 
