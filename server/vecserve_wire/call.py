@@ -56,13 +56,13 @@ class Call:
         "stream_id",
     )
 
-    def __init__(self, connection: "Connection", stream_id: int, head: Head, handler: Any, window: int) -> None:
+    def __init__(self, connection: "Connection", stream_id: int, head: Head, window: int) -> None:
         """Opens it; `window` is what the peer takes of its messages before it says more."""
         limits = connection.limits
         self.stream_id = stream_id
         self._connection = connection
         self._head = head
-        self._handler = handler
+        self._handler: Any = None
         self._reader = MessageReader(head.encoding, limits.max_receive_bytes)
         self._receivable = limits.window
         self._received_all = False
@@ -80,14 +80,19 @@ class Call:
         self._task: asyncio.Task[None] | None = None
         self._wakers: list[asyncio.Future[None]] = []
         self._done: list[Any] = []
-        loop = connection.loop
-        self.deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        if head.timeout is not None:
-            self.deadline = loop.time() + head.timeout
-            self._timer = loop.call_later(head.timeout, self._expire)
+        self.deadline: float | None = None
+        """In the event loop's time."""
+
+    def begin(self, handler: Any) -> None:
+        """Hands it to what answers it: at once if that reads messages by itself, else when its message is there."""
+        self._handler = handler
+        loop, timeout = self._connection.loop, self._head.timeout
+        if timeout is not None:
+            self.deadline = loop.time() + timeout
+            self._timer = loop.call_later(timeout, self._expire)
         if handler.request_streaming:
-            self._begin()
+            self._start()
 
     # What comes from the peer.
 
@@ -110,7 +115,7 @@ class Call:
             self._unread += sum(map(len, messages))
             self._wake()
         elif last:
-            self._begin()
+            self._start()
             return
         self._acknowledge()
 
@@ -137,7 +142,7 @@ class Call:
             self._connection.write(frames.window_update(self.stream_id, window - self._receivable))
             self._receivable = window
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         if not self._task:
             self._task = self._connection.loop.create_task(self._run())
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from vecserve_wire import frames
 from vecserve_wire.call import Call
+from vecserve_wire.details import Details
 from vecserve_wire.frames import FrameReader, ProtocolError
 from vecserve_wire.headers import HeadReader, MalformedRequestError, http_failure, trailers
 from vecserve_wire.headers import response_head as grpc_head
 from vecserve_wire.limits import Limits
+from vecserve_wire.timers import Strikes, Timers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +24,7 @@ _UNIMPLEMENTED = 12
 _CONNECTION_WINDOW = 2**26
 _MOST_CONTINUATIONS = 32
 _WRITE_BUFFER = 2**20
+_LAST_CALLS = b"goodbye!"
 
 
 class Host(Protocol):
@@ -29,8 +32,8 @@ class Host(Protocol):
 
     limits: Limits
 
-    def handler(self, method: str) -> Any | None:
-        """What answers /package.Service/Method."""
+    def handler(self, details: Details) -> Any | None:
+        """What answers a call; None if nothing does."""
         ...
 
     def opened(self, connection: "Connection") -> bool:
@@ -54,9 +57,6 @@ class Connection(asyncio.Protocol):
         self.peer_frame_size = frames.DEFAULT_FRAME_SIZE
         self.paused = False
         """Whether the peer does not read what was sent."""
-        self.opened_at = self.heard_at = loop.time()
-        self.pinged_at: float | None = None
-        """When it was asked for a sign of life that has not come."""
         self._host = host
         self._reader = FrameReader()
         self._heads = HeadReader(host.limits.max_header_bytes)
@@ -68,11 +68,13 @@ class Connection(asyncio.Protocol):
         self._receivable = _CONNECTION_WINDOW
         self._peer_window = frames.DEFAULT_WINDOW
         self._last_id = 0
+        self._draining = False
         self._accepts_until: int | None = None
         self._block: list[bytes] | None = None
         self._block_of = (0, 0)
         self._resets: deque[float] = deque(maxlen=host.limits.max_resets)
-        self._drained: Callable[[], None] | None = None
+        self._timers = Timers(self, loop)
+        self._strikes = Strikes(host.limits.min_ping)
         self._kinds: dict[int, Callable[[int, int, bytes], None]] = {
             frames.DATA: self._data,
             frames.HEADERS: self._headers,
@@ -91,13 +93,14 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(_WRITE_BUFFER)
         self.peer = _name(self._transport.get_extra_info("peername"))
         if not self._host.opened(self):
-            self._transport.write(self._greeting() + frames.goaway(0, frames.ENHANCE_YOUR_CALM, "too many connections"))
-            self._transport.close()
+            # Without a greeting: clients count it as a failure, and take their time before the next attempt.
+            self._transport.abort()
             return
         self._transport.write(self._greeting())
+        self._timers.start()
 
     def data_received(self, data: bytes) -> None:
-        self.heard_at = self.loop.time()
+        self._timers.heard()
         try:
             if self._preface:
                 data = self._without_preface(data)
@@ -107,6 +110,7 @@ class Connection(asyncio.Protocol):
             self._give_up(error)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's)
+        self._timers.stop()
         for call in list(self._calls.values()):
             call.cancel()
         self._host.ended(self)
@@ -148,42 +152,47 @@ class Connection(asyncio.Protocol):
     # What the server uses.
 
     @property
-    def calls(self) -> int:
-        """How many are under way."""
-        return len(self._calls)
+    def greeted(self) -> bool:
+        """Whether it has said that it speaks HTTP/2."""
+        return self._greeted
 
-    @property
-    def draining(self) -> bool:
-        return self._accepts_until is not None
-
-    @property
-    def silent(self) -> bool:
-        """Whether it has not yet said that it speaks HTTP/2."""
-        return bool(self._preface)
-
-    def ping(self) -> None:
-        """Asks for a sign of life."""
-        self.pinged_at = self.loop.time()
-        self.write(frames.frame(frames.PING, 0, 0, b"vecserve"))
+    def ping(self, content: bytes) -> None:
+        """Asks for an answer: 8 bytes, which come back."""
+        self.write(frames.frame(frames.PING, 0, 0, content))
 
     def drain(self) -> None:
         """Has the client go elsewhere with new calls, and ends when those under way have.
 
-        Calls that were on their way meanwhile are refused as never begun, which clients send again by themselves.
+        The client answers the ping once it knows, and begins no call after that; those that it began meanwhile are
+        answered like others.
         """
+        if not self._draining:
+            self._draining = True
+            self.write(frames.goaway(frames.MAX_WINDOW, frames.NO_ERROR))
+            self.ping(_LAST_CALLS)
+            self._timers.draining()
+
+    def refuse_calls(self) -> None:
+        """Begins no more calls; clients send those that come nevertheless again by themselves, elsewhere."""
         if self._accepts_until is None:
             self._accepts_until = self._last_id
             self.write(frames.goaway(self._last_id, frames.NO_ERROR))
             if not self._calls:
                 self._leave()
 
+    def end(self, reason: str) -> None:
+        """Ends it now, calls or not, and says why."""
+        self.write(frames.goaway(self._last_id, frames.NO_ERROR, reason))
+        self._leave()
+
     def abort(self) -> None:
-        """Ends at once."""
+        """Ends it without a word."""
         self._transport.abort()
 
     def _leave(self) -> None:
         self._flush()
         self._transport.close()
+        self._timers.leaving()
 
     def _give_up(self, error: ProtocolError) -> None:
         logger.debug("%s broke HTTP/2: %s", self.peer, error)
@@ -281,12 +290,15 @@ class Connection(asyncio.Protocol):
         if self._accepts_until is not None or len(self._calls) >= self.limits.max_streams:
             self.write(frames.rst_stream(stream_id, frames.REFUSED_STREAM))
             return
-        handler = self._host.handler(head.path)
+        call = Call(self, stream_id, head, self._peer_window)
+        handler = self._host.handler(Details(head.path, head.metadata, call.add_done_callback))
         if handler is None:
             block = grpc_head() + trailers(_UNIMPLEMENTED, f"there is no method {head.path!r:.200}")
             self._answer(stream_id, block, last=last)
+            call.cancel()
             return
-        call = self._calls[stream_id] = Call(self, stream_id, head, handler, self._peer_window)
+        self._calls[stream_id] = call
+        call.begin(handler)
         if last:
             call.end_of_requests()
 
@@ -314,7 +326,7 @@ class Connection(asyncio.Protocol):
 
     def _count_reset(self) -> None:
         now = self.loop.time()
-        if len(self._resets) == self._resets.maxlen and now - self._resets[0] < self.limits.reset_seconds:
+        if len(self._resets) == self._resets.maxlen and now - self._resets[0] < self.limits.reset_time:
             raise ProtocolError("too many calls were begun only to be reset", frames.ENHANCE_YOUR_CALM)
         self._resets.append(now)
 
@@ -344,10 +356,12 @@ class Connection(asyncio.Protocol):
     def _ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id or len(payload) != 8:
             raise ProtocolError("a malformed PING", frames.FRAME_SIZE_ERROR)
-        if flags & frames.ACK:
-            self.pinged_at = None
-        else:
+        if not flags & frames.ACK:
+            if self._strikes.add(self.loop.time(), idle=not self._calls):
+                raise ProtocolError("too_many_pings", frames.ENHANCE_YOUR_CALM)
             self.write(frames.frame(frames.PING, frames.ACK, 0, payload))
+        elif payload == _LAST_CALLS:
+            self.refuse_calls()
 
     def _window_update(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (all kinds' arguments)
         size = frames.read_uint32(payload) & frames.MAX_WINDOW

@@ -5,65 +5,76 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from vecserve_wire.connection import Connection
+from vecserve_wire.details import Details
 from vecserve_wire.limits import Limits
 
-Wrap = Callable[[str, Any], Any]
-"""Of a method's name and its handler, the handler that is called in its place."""
+Find = Callable[[Details], Any | None]
+"""Returns the handler of a call; None if there is none."""
 
+Intercept = Callable[[Details, Find], Any | None]
+"""Is asked in place of `Find`, before any message of the call is read."""
 
-@dataclass(frozen=True, slots=True)
-class _Details:
-    method: str
-    invocation_metadata: Sequence[tuple[str, str]] = ()
+_BACKLOG = 1024
 
 
 class Server:
-    """Answers calls on one event loop. Takes the handlers of grpcio's generated code."""
+    """Answers calls on one event loop, with the handlers of grpcio's generated code."""
 
-    def __init__(self, limits: Limits, wrap: Wrap = lambda _, handler: handler) -> None:
+    def __init__(self, limits: Limits, intercept: Intercept | None = None) -> None:
         self.limits = limits
-        self._wrap = wrap
+        self._intercept = intercept
         self._methods: dict[str, Any] = {}
         self._generic: list[Any] = []
         self._connections: set[Connection] = set()
         self._listeners: list[asyncio.Server] = []
-        self._sweeping: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
         self._empty.set()
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """As generated code adds a service."""
         for name, handler in handlers.items():
-            method = f"/{service}/{name}"
-            self._methods[method] = self._wrap(method, handler)
+            self._methods[f"/{service}/{name}"] = handler
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
+        """As generated code adds it too, and others do who know its methods only when they are called."""
         self._generic += handlers
 
-    def handler(self, method: str) -> Any | None:
-        """What answers /package.Service/Method; None if nothing does."""
-        if found := self._methods.get(method):
+    def handler(self, details: Details) -> Any | None:
+        return self._intercept(details, self._find) if self._intercept else self._find(details)
+
+    def _find(self, details: Details) -> Any | None:
+        if found := self._methods.get(details.method):
             return found
         for generic in self._generic:
-            if found := generic.service(_Details(method)):
-                self._methods[method] = self._wrap(method, found)
-                return self._methods[method]
+            if found := generic.service(details):
+                return found
         return None
 
     async def listen(self, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
-        """Answers on a bound socket.
+        """Answers on a bound socket, which it takes over.
 
         Raises:
             OSError: it can't be listened on.
         """
         loop = asyncio.get_running_loop()
-        make = lambda: Connection(self, loop)  # noqa: E731 (asyncio's factory)
-        self._listeners.append(await loop.create_server(make, sock=listening, ssl=tls, backlog=1024))
-        if not self._sweeping:
-            self._sweeping = loop.create_task(self._sweep())
+        handshake = self.limits.handshake if tls else None
+
+        def make() -> Connection:
+            return Connection(self, loop)
+
+        self._listeners.append(
+            await loop.create_server(
+                make,
+                sock=listening,
+                backlog=_BACKLOG,
+                ssl=tls,
+                ssl_handshake_timeout=handshake,
+                ssl_shutdown_timeout=None,
+            )
+        )
 
     async def stop(self, grace: float) -> None:
         """Takes no new connection and no new call; after `grace` seconds those under way are given up."""
@@ -76,8 +87,6 @@ class Server:
         for connection in list(self._connections):
             connection.abort()
         await self._empty.wait()
-        if self._sweeping:
-            self._sweeping.cancel()
 
     def opened(self, connection: Connection) -> bool:
         if len(self._connections) >= self.limits.max_connections:
@@ -90,12 +99,3 @@ class Server:
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
-
-    async def _sweep(self) -> None:
-        """Once a second, ends what has been silent from the beginning."""
-        while True:
-            await asyncio.sleep(1)
-            now = asyncio.get_running_loop().time()
-            for connection in list(self._connections):
-                if connection.silent and now - connection.opened_at > self.limits.handshake_seconds:
-                    connection.abort()

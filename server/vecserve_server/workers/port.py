@@ -2,15 +2,12 @@
 
 import contextlib
 import errno
-import ipaddress
 import socket
 from collections.abc import Generator
 from typing import Any
 
-from vecserve_server.server import BindError
-
-# A name may resolve to addresses of a family that this machine lacks.
-_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+from vecserve_server.listening.address import NOT_HERE, resolve
+from vecserve_server.listening.errors import BindError
 
 
 @contextlib.contextmanager
@@ -41,13 +38,13 @@ def _available(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
     """Families and addresses of a host that this machine has, at least one; OSError if a server is on any."""
     found: list[tuple[int, tuple[Any, ...]]] = []
     refusal = OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
-    for family, _, _, _, address in _resolve(host, port):
+    for family, _, _, _, address in resolve(host, port):
         try:
             with socket.socket(family, socket.SOCK_STREAM) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
         except OSError as error:
-            if error.errno not in _NOT_HERE:
+            if error.errno not in NOT_HERE:
                 raise
             refusal = error
         else:
@@ -55,14 +52,6 @@ def _available(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
     if not found:
         raise refusal
     return found
-
-
-def _resolve(host: str, port: int) -> list[tuple[int, int, int, str, tuple[Any, ...]]]:
-    """As gRPC does it: for the wildcard of either family it listens on both."""
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(host).is_unspecified:
-            return [*socket.getaddrinfo(None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)]
-    return [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 def _hold(holder: socket.socket, address: tuple[Any, ...]) -> None:

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from vecserve_loadtest import frames
 from vecserve_loadtest.connection import Connection, Exchange
-from vecserve_wire.frames import Frame, FrameReader
 from vecserve_loadtest.headers import request_headers
 from vecserve_loadtest.outbox import Body
+from vecserve_wire.frames import Frame, FrameReader
 
 HEADERS = request_headers("127.0.0.1:50051", "/a.B/C")
 WHOLE = frames.END_HEADERS | frames.END_STREAM

@@ -3,7 +3,6 @@ from hpack import Decoder, Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vecserve_wire.frames import ProtocolError
 from vecserve_loadtest.headers import (
     GRPC_STATUS,
     SERVER_TIMING,
@@ -13,6 +12,7 @@ from vecserve_loadtest.headers import (
     request_blocks,
     request_headers,
 )
+from vecserve_wire.frames import ProtocolError
 
 names = st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True)
 values = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=300)

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vecserve_loadtest import frames
-from vecserve_wire.frames import FrameReader, ProtocolError
 from vecserve_loadtest.outbox import TAKE_BYTES, Body, HeaderBlock, Outbox
+from vecserve_wire.frames import FrameReader, ProtocolError
 
 HEADERS = HeaderBlock(b"headers")
 GRANTS = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 100_000)), max_size=20)

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve_loadtest import ClosedLoop, Load, LoadResult, Plan, Workload, frames, run
 from vecserve_loadtest.calls import Call
-from vecserve_wire.frames import FrameReader
 from vecserve_loadtest.headers import request_headers
 from vecserve_loadtest.outbox import Body
 from vecserve_loadtest.outcome import describe, message_of, status_of
 from vecserve_loadtest.status import Status
 from vecserve_loadtest.stream import StreamConnection
 from vecserve_loadtest.wire import fields
+from vecserve_wire.frames import FrameReader
 
 
 def request(text: str) -> bytes:

@@ -1,15 +1,15 @@
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import pytest
 
+from vecserve_server.api.intake import Intake
 from vecserve_server.api.interceptor import CallInterceptor
+from vecserve_wire.details import Details
 
 
-@dataclass
-class Details:
-    method: str
+def call(method: str) -> Details:
+    return Details(method, (), lambda _: None)
 
 
 class Server:
@@ -18,7 +18,7 @@ class Server:
     def __init__(self) -> None:
         self.asked = 0
 
-    async def find(self, details: Details) -> Any:
+    def find(self, details: Details) -> Any:
         self.asked += 1
         if details.method != "/vecserve.v1.EmbeddingService/EmbedText":
             return None
@@ -34,19 +34,19 @@ def server() -> Server:
     return Server()
 
 
-async def test_a_method_is_wrapped_once(server: Server) -> None:
-    interceptor, details = CallInterceptor(), Details("/vecserve.v1.EmbeddingService/EmbedText")
+def test_a_method_is_wrapped_once(server: Server) -> None:
+    interceptor, details = CallInterceptor(Intake(9, 9)), call("/vecserve.v1.EmbeddingService/EmbedText")
 
-    handlers = [await interceptor.intercept_service(server.find, details) for _ in range(3)]  # pyright: ignore[reportArgumentType]
+    handlers = [interceptor(details, server.find) for _ in range(3)]
 
     assert handlers[0] is handlers[1] is handlers[2]
     assert server.asked == 1
 
 
-async def test_a_method_that_is_not_there_is_not_remembered(server: Server) -> None:
-    interceptor, details = CallInterceptor(), Details("/vecserve.v1.EmbeddingService/Embed")
+def test_a_method_that_is_not_there_is_not_remembered(server: Server) -> None:
+    interceptor, details = CallInterceptor(Intake(9, 9)), call("/vecserve.v1.EmbeddingService/Embed")
 
-    handlers = [await interceptor.intercept_service(server.find, details) for _ in range(2)]  # pyright: ignore[reportArgumentType]
+    handlers = [interceptor(details, server.find) for _ in range(2)]
 
     assert handlers == [None, None]
     assert server.asked == 2
