@@ -6,6 +6,7 @@ looked up instead of being decoded again. Responses are written out plainly, wit
 
 import base64
 import binascii
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
@@ -15,6 +16,9 @@ from hpack import Decoder, OversizedHeaderListError
 from hpack.exceptions import HPACKError
 
 from vecserve_wire.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ProtocolError
+
+# It logs every header at debug, and bearer tokens are headers.
+logging.getLogger("hpack").setLevel(logging.INFO)
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 

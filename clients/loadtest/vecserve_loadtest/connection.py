@@ -2,11 +2,11 @@
 
 from typing import Final, Generic, TypeVar
 
-from vecserve_loadtest import frames
-from vecserve_wire.frames import FrameReader, ProtocolError
 from vecserve_loadtest.headers import DEFAULT_TABLE_SIZE, Headers, request_blocks
 from vecserve_loadtest.outbox import Body, HeaderBlock, Outbox
 from vecserve_loadtest.status import CANCEL, REFUSED_STREAM
+from vecserve_wire import frames
+from vecserve_wire.frames import FrameReader, ProtocolError
 
 MAX_FRAME_SIZE: Final = 2**16
 """Largest payload that the server may send, in bytes: a response's parts are few and are not moved about much."""

@@ -3,9 +3,9 @@
 from urllib.parse import unquote
 
 from vecserve_loadtest.connection import Exchange
-from vecserve_wire.frames import ProtocolError
 from vecserve_loadtest.headers import GRPC_STATUS, SERVER_TIMING, decode, find_literal
 from vecserve_loadtest.status import CANCEL, Status, of_error_code, of_grpc_status, of_http_status
+from vecserve_wire.frames import ProtocolError
 
 _PREFIX = 5  # before each message: whether it is compressed, and its length in 4 bytes
 _PLAIN_OK = b"\x40\x0bgrpc-status\x010"  # as C-core writes it; the bytes below 0x20 are in no other header's value

@@ -10,10 +10,10 @@ from hpack import Encoder
 
 from vecserve_loadtest.calls import Call
 from vecserve_loadtest.connection import Connection, Exchange
-from vecserve_wire.frames import ProtocolError
 from vecserve_loadtest.headers import Headers
 from vecserve_loadtest.outbox import Body
 from vecserve_loadtest.wire import fields
+from vecserve_wire.frames import ProtocolError
 
 _PREFIX = 5  # gRPC's, before each message
 _ID_SIZE = 8  # hexadecimal digits

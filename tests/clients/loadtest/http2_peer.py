@@ -5,7 +5,7 @@ import socket
 import threading
 from collections.abc import Callable, Generator
 
-from vecserve_loadtest import frames
+from vecserve_wire import frames
 from vecserve_wire.frames import Frame, FrameReader
 
 OK_TRAILERS = b"\x88\x40\x0bgrpc-status\x010"

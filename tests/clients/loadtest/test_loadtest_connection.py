@@ -4,10 +4,10 @@ from hyperframe.frame import DataFrame, HeadersFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vecserve_loadtest import frames
 from vecserve_loadtest.connection import Connection, Exchange
 from vecserve_loadtest.headers import request_headers
 from vecserve_loadtest.outbox import Body
+from vecserve_wire import frames
 from vecserve_wire.frames import Frame, FrameReader
 
 HEADERS = request_headers("127.0.0.1:50051", "/a.B/C")

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vecserve_loadtest import frames
+from vecserve_wire import frames
 from vecserve_wire.frames import Frame, FrameReader, ProtocolError
 
 any_frame = st.tuples(st.integers(0, 255), st.integers(0, 255), st.integers(0, 2**31 - 1), st.binary(max_size=100))

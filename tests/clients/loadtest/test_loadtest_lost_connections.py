@@ -14,7 +14,8 @@ import pytest
 from grpc_target import ECHO, serving
 from http2_peer import Peer, scripted
 
-from vecserve_loadtest import ClosedLoop, Ending, Load, LoadError, OpenLoop, Plan, Status, Workload, frames, run
+from vecserve_loadtest import ClosedLoop, Ending, Load, LoadError, OpenLoop, Plan, Status, Workload, run
+from vecserve_wire import frames
 
 TARGET = Path(__file__).with_name("grpc_target.py")
 WORKLOAD = Workload(ECHO, [b"x"])

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vecserve_loadtest import frames
 from vecserve_loadtest.outbox import TAKE_BYTES, Body, HeaderBlock, Outbox
+from vecserve_wire import frames
 from vecserve_wire.frames import FrameReader, ProtocolError
 
 HEADERS = HeaderBlock(b"headers")

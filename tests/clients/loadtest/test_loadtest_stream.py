@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vecserve.v1 import embedding_service_pb2 as pb
-from vecserve_loadtest import ClosedLoop, Load, LoadResult, Plan, Workload, frames, run
+from vecserve_loadtest import ClosedLoop, Load, LoadResult, Plan, Workload, run
 from vecserve_loadtest.calls import Call
 from vecserve_loadtest.headers import request_headers
 from vecserve_loadtest.outbox import Body
@@ -17,6 +17,7 @@ from vecserve_loadtest.outcome import describe, message_of, status_of
 from vecserve_loadtest.status import Status
 from vecserve_loadtest.stream import StreamConnection
 from vecserve_loadtest.wire import fields
+from vecserve_wire import frames
 from vecserve_wire.frames import FrameReader
 
 
