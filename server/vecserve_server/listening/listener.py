@@ -15,6 +15,7 @@ from vecserve_server.api.tokens import TokenCheck, Tokens, TokensError
 from vecserve_server.config import ServerConfig
 from vecserve_server.listening.address import bind_failure, free_path, is_local, unix_path
 from vecserve_server.listening.certificates import Certificate, Certificates
+from vecserve_server.listening.descriptors import allow_connections
 from vecserve_server.listening.errors import BindError, FileError
 from vecserve_server.listening.options import channel_options
 from vecserve_server.listening.watched import WatchedFiles
@@ -41,6 +42,7 @@ class Listener:
         self._shares_port = shares_port
         self._certificates = _certificates(config)
         self._tokens = _tokens(config)
+        allow_connections(config.max_connections)
         self.intake = Intake(config.max_concurrent_calls, config.max_inflight_bytes)
         """What its calls hold."""
         if self._tokens and not self._certificates and not is_local(config.address):

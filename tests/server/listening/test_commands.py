@@ -9,6 +9,8 @@ from running_server import serving
 
 from vecserve import Client, Tls, VecserveError
 from vecserve.cli import main
+from vecserve.v1 import embedding_service_pb2 as pb
+from vecserve.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 
 TOKEN = "a-token-of-sufficient-length"
 
@@ -64,3 +66,13 @@ def test_messages_beyond_the_limit_are_told_with_the_setting(models_dir: Path) -
             client.embed_text(["cat " * 800])
         with pytest.raises(VecserveError, match=rf"the answer has \d+ bytes, and {allowed}"):
             client.embed_text(["cat"] * 200)
+
+
+def test_a_stream_waits_where_a_call_would_be_refused(models_dir: Path) -> None:
+    """Each of its requests is more than half of what the server may hold."""
+    requests = [
+        pb.StreamEmbedRequest(id=str(number), text=pb.EmbedTextRequest(texts=["cat " * 150])) for number in range(50)
+    ]
+    with serving(models_dir, "--max-inflight-bytes", "1000") as running, running.channel() as channel:
+        answers = list(EmbeddingServiceStub(channel).StreamEmbed(iter(requests)))
+    assert [answer.WhichOneof("result") for answer in answers] == ["text"] * 50
