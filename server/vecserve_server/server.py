@@ -1,13 +1,12 @@
 """The life of a server: bind, load, serve, drain, stop."""
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
 import signal
-import socket
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
+from functools import partial
 
 import grpc
 
@@ -17,7 +16,7 @@ from vecserve_server.api import embedding, model
 from vecserve_server.api.gate import Gate
 from vecserve_server.api.health import SERVICE as HEALTH_SERVICE
 from vecserve_server.api.health import Health
-from vecserve_server.api.interceptor import CallInterceptor
+from vecserve_server.api.intake import Intake
 from vecserve_server.api.oip.service import SERVICE as INFERENCE_SERVICE
 from vecserve_server.api.oip.service import InferenceServicer
 from vecserve_server.api.reflection import add_reflection
@@ -26,6 +25,8 @@ from vecserve_server.cores import available_cores
 from vecserve_server.engine.engine import Engine
 from vecserve_server.engine.observer import Observers
 from vecserve_server.engine.statistics import Statistics
+from vecserve_server.listening.errors import BindError, FileError
+from vecserve_server.listening.listener import Listener
 from vecserve_server.loading import SettingError, load_engine
 from vecserve_server.models.manifest import ArtifactError
 from vecserve_server.models.providers.provider import ProviderError
@@ -34,29 +35,8 @@ from vecserve_server.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-# After the last call has ended, responses may be on their way to slow readers. No longer than this: health watches and
-# reflection streams never end by themselves.
-_CLOSING_SECONDS = 2.0
-
-
-class BindError(Exception):
-    """The address can't be listened on."""
-
-
-START_ERRORS = (ArtifactError, BindError, ProviderError, SettingError)
+START_ERRORS = (ArtifactError, BindError, FileError, ProviderError, SettingError)
 """Why a server can't start, in words for whoever started it."""
-
-
-def bind_failure(address: str) -> str | None:
-    """Why an address can't be listened on, which gRPC tells only its log; None if it can."""
-    host, _, port = address.rpartition(":")
-    try:
-        family, kind, protocol, _, resolved = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.bind(resolved)
-    except OSError as error:
-        return error.strerror
-    return None
 
 
 def announce_ready(address: str, models: str) -> None:
@@ -95,19 +75,21 @@ class Server:
         """Serves until it is told to stop.
 
         Raises:
-            ArtifactError, BindError, ProviderError, SettingError: it can't start.
+            ArtifactError, BindError, FileError, ProviderError, SettingError: it can't start.
         """
         require_provider(self._config.session_options(available_cores()).provider)
+        listener = Listener(self._config, shares_port=self._shares_port)
+        listening = listener.listening(partial(self._add_services, listener.intake), self._health.add_to)
         self._serve_metrics()
         if self._shares_port:
             # Calls whose connections it took would be refused until it has loaded, while other processes answer.
             if engine := await self._load():
-                async with self._listening() as port:
-                    await self._serve(engine, port)
+                async with listening as address:
+                    await self._serve(engine, address)
         else:
-            async with self._listening() as port:
+            async with listening as address:
                 if engine := await self._load():
-                    await self._serve(engine, port)
+                    await self._serve(engine, address)
 
     def stop_on_signals(self) -> None:
         """Drains at SIGTERM or SIGINT; a second one ends the grace period."""
@@ -133,28 +115,10 @@ class Server:
         except OSError as error:
             raise BindError(f"can't serve metrics on {address}: {error.strerror}") from error
 
-    @contextlib.asynccontextmanager
-    async def _listening(self) -> AsyncGenerator[int]:
-        server, port = await self._bind()
-        await server.start()
-        try:
-            yield port
-        finally:
-            await server.stop(_CLOSING_SECONDS)
-
-    async def _bind(self) -> tuple[grpc.aio.Server, int]:
+    async def _add_services(self, intake: Intake, server: grpc.aio.Server) -> None:
         config = self._config
-        server = grpc.aio.server(
-            interceptors=(CallInterceptor(),),
-            options=[
-                ("grpc.max_receive_message_length", config.max_message_bytes),
-                ("grpc.max_send_message_length", config.max_message_bytes),
-                # Otherwise a second server on the port would start, and take half of the connections.
-                ("grpc.so_reuseport", int(self._shares_port)),
-            ],
-        )
         servicer = embedding.EmbeddingServicer(
-            self._gate, max_items=config.max_batch_items, max_stream_requests=config.max_stream_requests
+            self._gate, intake, max_items=config.max_batch_items, max_stream_requests=config.max_stream_requests
         )
         embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, server)
         models = model.ModelServicer(self._gate, max_items=config.max_batch_items)
@@ -163,10 +127,6 @@ class Server:
         grpc_inference_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, server)
         await self._health.add_to(server)
         add_reflection(server, [embedding.SERVICE, model.SERVICE, INFERENCE_SERVICE, HEALTH_SERVICE])
-        try:
-            return server, server.add_insecure_port(config.address)
-        except RuntimeError as error:
-            raise BindError(f"can't listen on {config.address}: {bind_failure(config.address) or error}") from error
 
     async def _load(self) -> Engine | None:
         """Loads and warms up on a thread; None if the server was told to stop meanwhile."""
@@ -177,7 +137,7 @@ class Server:
         stopping.cancel()
         return await loading if loading.done() else None
 
-    async def _serve(self, engine: Engine, port: int) -> None:
+    async def _serve(self, engine: Engine, address: str) -> None:
         # What was loaded stays: the garbage collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -186,9 +146,8 @@ class Server:
             self._metrics.loaded(served)
         self._gate.open(engine)
         await self._health.set_serving(True)
-        host = self._config.address.rpartition(":")[0]
         names = ", ".join(f"{model.name}@{model.version}" for model in engine.catalog)
-        self._announce(f"{host}:{port}", names)
+        self._announce(address, names)
         await self._stop.wait()
         await self._drain(engine)
 

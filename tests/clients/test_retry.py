@@ -70,7 +70,7 @@ def test_a_policy_out_of_range_names_the_argument(argument: str, value: float) -
 
 def test_a_deadline_counts_down_and_stops_at_zero() -> None:
     clock = Clock()
-    options = Options("localhost:1", 30.0, 32, 4, POLICY, None, ())
+    options = Options("localhost:1", 30.0, 32, 4, POLICY, None, None, False, ())
     deadline = options.deadline(5.0, clock)
 
     assert deadline.remaining() == 5.0

@@ -53,8 +53,12 @@ class RunningServer:
 
 @contextlib.contextmanager
 def serving(models: Path, *flags: str, python: Path = Path(sys.executable)) -> Generator[RunningServer]:
-    """Runs a server on a free port until the block ends, with the packages of `python`'s environment."""
-    command = [str(python), "-m", "vecserve", "serve", "--models", str(models), "--address", "127.0.0.1:0", *flags]
+    """Runs a server until the block ends, with the packages of `python`'s environment.
+
+    It is on a free port, unless the flags say where.
+    """
+    address = [] if "--address" in flags else ["--address", "127.0.0.1:0"]
+    command = [str(python), "-m", "vecserve", "serve", "--models", str(models), *address, *flags]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     server = RunningServer(process)
     reader = threading.Thread(target=server.read_log)

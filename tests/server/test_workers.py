@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from vecserve_server.config import ServerConfig
-from vecserve_server.server import BindError
+from vecserve_server.listening.errors import BindError
 from vecserve_server.workers import supervisor as supervising
 from vecserve_server.workers.backoff import Backoff
 from vecserve_server.workers.messages import Order, receive

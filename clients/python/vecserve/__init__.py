@@ -32,6 +32,7 @@ from vecserve.errors import (
 from vecserve.images import ImageInput
 from vecserve.models import Fidelity, ModelInfo, ModelVersion
 from vecserve.retry import RetryPolicy
+from vecserve.security import Tls
 
 __version__ = version("vecserve")
 
@@ -54,6 +55,7 @@ __all__ = [
     "NotReadyError",
     "OverloadedError",
     "RetryPolicy",
+    "Tls",
     "UnauthenticatedError",
     "UnavailableError",
     "VecserveError",

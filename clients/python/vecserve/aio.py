@@ -17,6 +17,7 @@ from vecserve.images import ImageInput
 from vecserve.models import ModelInfo
 from vecserve.options import Attempts, Deadline, Options
 from vecserve.retry import RetryPolicy
+from vecserve.security import Tls, Token
 from vecserve.v1 import model_service_pb2
 from vecserve.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from vecserve.v1.model_service_pb2_grpc import ModelServiceStub
@@ -43,10 +44,14 @@ class AsyncClient:
         batch_size: int = 32,
         concurrency: int = 4,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen, so that sharing one is safe
-        credentials: grpc.ChannelCredentials | None = None,
+        tls: Tls | grpc.ChannelCredentials | None = None,
+        token: Token | None = None,
+        plaintext_token: bool = False,
         metadata: Sequence[tuple[str, str]] = (),
     ) -> None:
-        self._options = Options(address, timeout, batch_size, concurrency, retry, credentials, tuple(metadata))
+        self._options = Options(
+            *(address, timeout, batch_size, concurrency, retry, tls, token, plaintext_token, tuple(metadata))
+        )
         self._connection: _Connection | None = None
 
     async def embed_text(

@@ -43,7 +43,7 @@ def answer(
     """
     while True:
         try:
-            return send(request, timeout=attempts.timeout(), metadata=attempts.metadata)
+            return send(request, timeout=attempts.timeout(), metadata=attempts.metadata())
         except grpc.RpcError as failure:
             wait = attempts.wait_after(failure)
         sleep(wait)
@@ -53,7 +53,7 @@ async def answer_async(send: SendAsync[Request, Response], request: Request, att
     """Do as `answer` does, for asyncio."""
     while True:
         try:
-            return await send(request, timeout=attempts.timeout(), metadata=attempts.metadata)
+            return await send(request, timeout=attempts.timeout(), metadata=attempts.metadata())
         except grpc.RpcError as failure:
             wait = attempts.wait_after(failure)
         await asyncio.sleep(wait)

@@ -18,6 +18,7 @@ from vecserve.images import ImageInput
 from vecserve.models import ModelInfo
 from vecserve.options import Attempts, Deadline, Options
 from vecserve.retry import RetryPolicy
+from vecserve.security import Tls, Token
 from vecserve.v1 import model_service_pb2
 from vecserve.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from vecserve.v1.model_service_pb2_grpc import ModelServiceStub
@@ -33,11 +34,15 @@ class Client:
         batch_size: Most inputs in one request. The server takes at most `ModelInfo.max_batch_count`.
         concurrency: Most requests that one call of a method has under way at once.
         retry: When and how often a refused request is sent again.
-        credentials: For TLS, e.g. `grpc.ssl_channel_credentials()`. None connects in plain text.
-        metadata: Sent with every request, e.g. `[("authorization", "Bearer ...")]`. An `x-request-id` here replaces
-            the fresh one that each request otherwise gets.
+        tls: For TLS, `Tls()` or any of gRPC's channel credentials. None connects in plain text.
+        token: Bearer token, or a function that returns the one of the moment and is asked before each request. A
+            function may read a file anew: `lambda: Path("token").read_text().strip()`.
+        plaintext_token: Send the token without TLS too, over a network where all on the way can read it.
+        metadata: Sent with every request. An `x-request-id` here replaces the fresh one that each request otherwise
+            gets.
 
     Raises:
+        OSError: If a file of certificates or keys can't be read.
         ValueError: On an argument out of its range.
     """
 
@@ -49,10 +54,14 @@ class Client:
         batch_size: int = 32,
         concurrency: int = 4,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen, so that sharing one is safe
-        credentials: grpc.ChannelCredentials | None = None,
+        tls: Tls | grpc.ChannelCredentials | None = None,
+        token: Token | None = None,
+        plaintext_token: bool = False,
         metadata: Sequence[tuple[str, str]] = (),
     ) -> None:
-        self._options = Options(address, timeout, batch_size, concurrency, retry, credentials, tuple(metadata))
+        self._options = Options(
+            *(address, timeout, batch_size, concurrency, retry, tls, token, plaintext_token, tuple(metadata))
+        )
         self._channel = open_channel(self._options)
         self._embeddings = EmbeddingServiceStub(self._channel)
         self._models = ModelServiceStub(self._channel)

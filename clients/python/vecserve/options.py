@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import grpc
 
 from vecserve.retry import RetryPolicy
+from vecserve.security import Tls, Token, check_token_is_private
 from vecserve.status import REQUEST_ID, error_from
 
 Metadata = tuple[tuple[str, str], ...]
@@ -29,7 +30,9 @@ class Options:
     batch_size: int
     concurrency: int
     retry: RetryPolicy
-    credentials: grpc.ChannelCredentials | None
+    tls: Tls | grpc.ChannelCredentials | None
+    token: Token | None
+    plaintext_token: bool
     metadata: Metadata
 
     def __post_init__(self) -> None:
@@ -41,6 +44,15 @@ class Options:
         for key, _ in self.metadata:
             if key != key.lower():
                 raise ValueError(f"metadata keys are lower case in gRPC: {key!r} must be {key.lower()!r}")
+        if self.token is not None and not self.plaintext_token:
+            check_token_is_private(self.address, tls=self.tls is not None)
+
+    def request_metadata(self) -> Metadata:
+        """Return what a request is sent with that is made now: the user's metadata, and the token of the moment."""
+        if self.token is None:
+            return self.metadata
+        token = self.token if isinstance(self.token, str) else self.token()
+        return (*self.metadata, ("authorization", f"Bearer {token}"))
 
     def deadline(self, timeout: float | None, clock: Callable[[], float] = time.monotonic) -> "Deadline":
         """Return the deadline of a call that starts now.
@@ -73,22 +85,24 @@ class Deadline:
 
 
 class Attempts:
-    """One request on its way to an answer. It decides, and leaves sending and waiting to the client.
-
-    Attributes:
-        metadata: What every attempt is sent with: the user's, and a request id unless that has one.
-    """
+    """One request on its way to an answer. It decides, and leaves sending and waiting to the client."""
 
     def __init__(self, options: Options, deadline: Deadline, offset: int = 0) -> None:
         self._options = options
         self._deadline = deadline
         self._offset = offset
         self._made = 0
-        self.metadata = _identified(options.metadata)
+        given = [value for key, value in options.metadata if key == REQUEST_ID]
+        self._request_id = given[0] if given else uuid.uuid4().hex
+        self._identity: Metadata = () if given else ((REQUEST_ID, self._request_id),)
 
     def timeout(self) -> float:
         """Return the seconds that the next attempt may take."""
         return self._deadline.remaining()
+
+    def metadata(self) -> Metadata:
+        """Return what the next attempt is sent with: the user's, the token, and a request id unless there is one."""
+        return (*self._options.request_metadata(), *self._identity)
 
     def wait_after(self, failure: grpc.RpcError) -> float:
         """Return the seconds to wait before the next attempt.
@@ -101,19 +115,13 @@ class Attempts:
             failure,
             address=self._options.address,
             timeout=self._deadline.timeout,
-            request_id=dict(self.metadata)[REQUEST_ID],
+            request_id=self._request_id,
             offset=self._offset,
         )
         wait = self._options.retry.wait(error, self._made, self._deadline.remaining())
         if wait is None:
             raise error from failure
         return wait
-
-
-def _identified(metadata: Metadata) -> Metadata:
-    if any(key == REQUEST_ID for key, _ in metadata):
-        return metadata
-    return (*metadata, (REQUEST_ID, uuid.uuid4().hex))
 
 
 def _check_timeout(timeout: float) -> None:

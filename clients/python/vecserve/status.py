@@ -34,6 +34,12 @@ _BY_CODE: dict[grpc.StatusCode, type[errors.VecserveError]] = {
     grpc.StatusCode.UNAUTHENTICATED: errors.UnauthenticatedError,
 }
 
+# What gRPC itself says of a message beyond a limit, and which of these are requests.
+_TOO_LARGE = re.compile(
+    r"(?P<side>CLIENT|SERVER): (?P<verb>\w+) message larger than max \((?P<size>\d+) vs. (?P<limit>\d+)\)"
+)
+_REQUESTS = {("CLIENT", "Sent"), ("SERVER", "Received")}
+
 _ITEM = re.compile(r"\b(texts|images)\[(\d+)\]")
 
 _Detail = TypeVar("_Detail", bound=Message)
@@ -125,6 +131,13 @@ def _explained(code: grpc.StatusCode, message: str, address: str, timeout: float
         case grpc.StatusCode.UNIMPLEMENTED:
             return (
                 f"what answers at {address} doesn't serve vecserve.v1. Check the address and port. gRPC says: {message}"
+            )
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if found := _TOO_LARGE.search(message):
+            what = "request" if (found["side"], found["verb"]) in _REQUESTS else "answer"
+            whose = "--max-message-bytes of the server" if found["side"] == "SERVER" else "this client"
+            return (
+                f"the {what} has {found['size']} bytes, and {whose} allows {found['limit']}: lower batch_size, or send "
+                "smaller inputs"
             )
         case _:
             return message

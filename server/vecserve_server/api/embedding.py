@@ -8,6 +8,7 @@ from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve.v1 import embedding_service_pb2_grpc as pb_grpc
 from vecserve_server.api.embedder import Embedder
 from vecserve_server.api.gate import Gate
+from vecserve_server.api.intake import Intake
 from vecserve_server.api.metadata import SERVER_TIMING, add_trailing_metadata, server_timing, terms
 from vecserve_server.api.stream import EmbedStream
 
@@ -17,8 +18,9 @@ SERVICE = pb.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
 class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
     """Answers embedding calls with the engine behind a gate."""
 
-    def __init__(self, gate: Gate, *, max_items: int, max_stream_requests: int) -> None:
+    def __init__(self, gate: Gate, intake: Intake, *, max_items: int, max_stream_requests: int) -> None:
         self._gate = gate
+        self._intake = intake
         self._embedder = Embedder(gate, max_items)
         self._max_stream_requests = max_stream_requests
 
@@ -38,7 +40,8 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
 
     async def StreamEmbed(  # pyright: ignore[reportIncompatibleMethodOverride] (the stubs know no handler that writes)
         self,
-        request_iterator: AsyncIterator[pb.StreamEmbedRequest],
+        request_iterator: AsyncIterator[bytes],  # as the interceptor leaves them
         context: ServicerContext[pb.StreamEmbedRequest, pb.StreamEmbedResponse],
     ) -> None:
-        await EmbedStream(self._gate, self._embedder, context, self._max_stream_requests).answer(request_iterator)
+        stream = EmbedStream(self._gate, self._embedder, self._intake, context, self._max_stream_requests)
+        await stream.answer(request_iterator)

@@ -28,6 +28,11 @@ logger = logging.getLogger(__name__)
 
 DOMAIN = "vecserve"
 
+
+class UnauthenticatedError(EngineError):
+    """The call has no token, or a wrong one; it never comes to the engine."""
+
+
 # gRPC's clients may refuse trailers of more than 8 KiB, and report RESOURCE_EXHAUSTED in place of the error. The
 # message is in them twice, once with each byte that is not ASCII written as three.
 _MESSAGE_BYTES = 512
@@ -43,6 +48,7 @@ _CODES: list[tuple[type[EngineError], Code, reasons.ErrorReason.ValueType]] = [
     (OverloadedError, Code.UNAVAILABLE, reasons.ERROR_REASON_OVERLOADED),
     (NotReadyError, Code.UNAVAILABLE, reasons.ERROR_REASON_NOT_READY),
     (ExpiredError, Code.DEADLINE_EXCEEDED, reasons.ERROR_REASON_EXPIRED),
+    (UnauthenticatedError, Code.UNAUTHENTICATED, reasons.ERROR_REASON_UNAUTHENTICATED),
     (InferenceFailedError, Code.INTERNAL, reasons.ERROR_REASON_INFERENCE_FAILED),
 ]
 

@@ -1,7 +1,7 @@
-"""Bytes that are no message: told to the handler instead of failing inside gRPC, which would say INTERNAL."""
+"""Bytes that are no message: refused by us, for gRPC would say INTERNAL."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -10,26 +10,15 @@ from vecserve_server.engine.errors import InvalidInputError, Violation
 RequestT = TypeVar("RequestT")
 
 
-class Malformed:
-    """Stands for a request that could not be parsed."""
+def parsed(parse: Callable[[bytes], RequestT], data: bytes) -> RequestT:
+    """The request that the bytes are.
 
-
-def tolerant(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Wraps a deserializer to return `Malformed` where it would raise."""
-
-    def parse_or_malformed(data: bytes) -> Any:
-        try:
-            return parse(data)
-        except DecodeError:
-            return Malformed()
-
-    return parse_or_malformed
-
-
-def wellformed(request: RequestT | Malformed) -> RequestT:
-    """The request itself; raises `InvalidInputError` if it could not be parsed."""
-    if isinstance(request, Malformed):
+    Raises:
+        InvalidInputError: they are none.
+    """
+    try:
+        return parse(data)
+    except DecodeError:
         raise InvalidInputError(
             [Violation("request", "is not a valid message of its type: check the proto and that strings are UTF-8")]
-        )
-    return request
+        ) from None

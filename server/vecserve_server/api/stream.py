@@ -9,7 +9,8 @@ from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve_server.api.embedder import Embedder
 from vecserve_server.api.errors import log_internal, to_status
 from vecserve_server.api.gate import Gate
-from vecserve_server.api.malformed import Malformed, wellformed
+from vecserve_server.api.intake import Intake
+from vecserve_server.api.malformed import parsed
 from vecserve_server.api.metadata import request_id, terms
 from vecserve_server.engine.errors import InvalidInputError, Violation
 from vecserve_server.engine.terms import Terms
@@ -18,21 +19,24 @@ Context = ServicerContext[pb.StreamEmbedRequest, pb.StreamEmbedResponse]
 
 
 class EmbedStream:
-    """One stream. At most `max_unanswered` of its requests are in the server; until then it is read no further.
+    """One stream.
 
-    When the server shuts down, what was read is answered, and the stream ends as not ready.
+    At most `max_unanswered` of its requests are in the server; until then, and while the server holds as many bytes of
+    requests as it may, it is read no further. When the server shuts down, what was read is answered, and the stream
+    ends as not ready.
     """
 
-    def __init__(self, gate: Gate, embedder: Embedder, context: Context, max_unanswered: int) -> None:
+    def __init__(self, gate: Gate, embedder: Embedder, intake: Intake, context: Context, max_unanswered: int) -> None:
         self._gate = gate
         self._embedder = embedder
+        self._intake = intake
         self._context = context
         self._slots = asyncio.Semaphore(max_unanswered)
         self._unanswered: set[str] = set()
         self._writing = asyncio.Lock()
 
-    async def answer(self, requests: AsyncIterator[pb.StreamEmbedRequest]) -> None:
-        """Answers each request once, in the order they finish.
+    async def answer(self, requests: AsyncIterator[bytes]) -> None:
+        """Answers each serialized request once, in the order they finish.
 
         Raises:
             NotReadyError: the server is starting or shutting down.
@@ -51,15 +55,18 @@ class EmbedStream:
         if not reading.done() or reading.cancelled():
             self._gate.require_open()
 
-    async def _read(self, requests: AsyncIterator[pb.StreamEmbedRequest], answers: asyncio.TaskGroup) -> None:
+    async def _read(self, requests: AsyncIterator[bytes], answers: asyncio.TaskGroup) -> None:
         await self._slots.acquire()  # before there is a request: what was read is answered
-        async for request in requests:
-            answers.create_task(self._answer(request))
+        await self._intake.room()
+        async for data in requests:
+            answers.create_task(self._answer(data))
             await self._slots.acquire()
+            await self._intake.room()
 
-    async def _answer(self, request: pb.StreamEmbedRequest | Malformed) -> None:
+    async def _answer(self, data: bytes) -> None:
         try:
-            response = await self._result(request)
+            with self._intake.stretching(len(data)):
+                response = await self._result(data)
             async with self._writing:
                 await self._context.write(response)
         except BaseError:  # the caller has gone; gRPC ends the call by itself
@@ -67,13 +74,16 @@ class EmbedStream:
         finally:
             self._slots.release()
 
-    async def _result(self, request: pb.StreamEmbedRequest | Malformed) -> pb.StreamEmbedResponse:
+    async def _result(self, data: bytes) -> pb.StreamEmbedResponse:
+        identity = ""
         try:
-            return await self._embed(wellformed(request))
+            request = parsed(pb.StreamEmbedRequest.FromString, data)
+            identity = request.id
+            return await self._embed(request)
         except Exception as error:
             call = request_id(self._context)
             log_internal(error, call)
-            return pb.StreamEmbedResponse(id=getattr(request, "id", ""), error=to_status(error, call))
+            return pb.StreamEmbedResponse(id=identity, error=to_status(error, call))
 
     def _terms(self) -> Terms:
         """A full queue makes a stream wait, and so its sender, where a single call is refused."""

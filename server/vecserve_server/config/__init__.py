@@ -8,11 +8,13 @@ from typing import Self
 
 from pydantic_settings import CliApp, SettingsConfigDict
 
+from vecserve_server.config.connections import ConnectionSettings
 from vecserve_server.config.execution import ExecutionSettings
 from vecserve_server.config.limits import LimitSettings
 from vecserve_server.config.listening import ListeningSettings
 from vecserve_server.config.models import ModelSettings
 from vecserve_server.config.providers import ProviderSettings
+from vecserve_server.config.security import SecuritySettings
 from vecserve_server.config.telemetry import TelemetrySettings
 from vecserve_server.engine.engine import EngineSettings
 from vecserve_server.models.session import SessionOptions
@@ -23,6 +25,8 @@ class ServerConfig(
     ExecutionSettings,
     LimitSettings,
     ProviderSettings,
+    ConnectionSettings,
+    SecuritySettings,
     ListeningSettings,
     ModelSettings,
 ):

@@ -1,32 +1,34 @@
-"""Where the server listens, and how connections and calls come and go."""
+"""Where the server listens, and how many processes do."""
 
 import sys
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings
 
-from vecserve_server.config.types import Address, Count, Seconds
+from vecserve_server.config.types import UNIX, Address, Count, FileMode, ListenAddress, Seconds
 
 
 class ListeningSettings(BaseSettings):
-    """The port, the processes that share it, and what one connection may ask of them."""
+    """The address, and the processes that share it."""
 
-    address: Address = Field(
+    address: ListenAddress = Field(
         default="127.0.0.1:50051",
-        description="HOST:PORT to listen on; port 0 takes a free one. The default is reached from this machine only: "
-        "there is no authentication yet",
+        description="HOST:PORT to listen on, where port 0 takes a free one, or unix:PATH. The default is reached from "
+        "this machine only; see --tls-cert and --tokens-file before you open it to others",
+    )
+    socket_mode: FileMode = Field(
+        default="660", description="who may connect to a Unix socket: permissions of its file, in octal"
+    )
+    health_address: Address | None = Field(
+        default=None,
+        description="HOST:PORT for health checks alone, without TLS or tokens: for probes that know neither, as those "
+        "of Kubernetes, and with connections of their own",
     )
     workers: Count = Field(
         default=1,
         description="processes that serve the port, each with models, queues and limits of its own; Linux only. For "
         "where one Python process is the limit, as with a GPU or very cheap models. Clients reach all through several "
         "connections",
-    )
-    max_message_bytes: Count = Field(
-        default=64 * 2**20, le=2**31 - 1, description="most bytes of one gRPC message, in both directions"
-    )
-    max_stream_requests: Count = Field(
-        default=16, description="unanswered requests of one stream; a client that sends more waits"
     )
     grace_seconds: Seconds = Field(
         default=25.0,
@@ -38,4 +40,11 @@ class ListeningSettings(BaseSettings):
     def _has_one_worker_unless_on_linux(cls, workers: int) -> int:
         if workers > 1 and sys.platform != "linux":
             raise ValueError("must be 1 on this system: only Linux shares a port's connections out to processes")
+        return workers
+
+    @field_validator("workers")
+    @classmethod
+    def _has_one_worker_at_a_unix_socket(cls, workers: int, info: ValidationInfo) -> int:
+        if workers > 1 and str(info.data.get("address")).startswith(UNIX):
+            raise ValueError("must be 1 with a Unix socket, which the kernel shares out to no several processes")
         return workers

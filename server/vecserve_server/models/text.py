@@ -1,6 +1,6 @@
 """Texts to token ids, and token ids to padded batches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from vecserve_server.models.manifest import ArtifactError, TextInput
 # Characters up to which a text is tokenized without letting go of the interpreter's lock, as only `encode_batch_fast`
 # does: getting it back on a busy server took longer than the tokenization itself, 30 µs.
 _SHORT = 256
+
+# Characters that are tokenized at once, unless a single text has more: up to 500 bytes each while it lasts.
+_GROUP_CHARACTERS = 65_536
 
 
 class TextPreprocessor:
@@ -45,13 +48,28 @@ class TextPreprocessor:
         problems = {i: why for i, text in enumerate(inputs.texts) if (why := self._refusal(text))}
         prompt = self._spec.prompts[inputs.prompt] if inputs.prompt else ""
         accepted = [i for i in range(len(inputs.texts)) if i not in problems]
-        encodings = self._encode([prompt + inputs.texts[i] for i in accepted])
-        for i, encoding in zip(accepted, encodings, strict=True):
+        items: list[PreparedItem] = []
+        for i, encoding in zip(accepted, self._encodings([prompt + inputs.texts[i] for i in accepted]), strict=True):
             if why := self._token_refusal(len(encoding), inputs.truncation):
                 problems[i] = why
+            else:
+                items.append(self._fit(encoding, inputs.truncation))
         if problems:
             raise InvalidItemsError(dict(sorted(problems.items())))
-        return [self._fit(encoding, inputs.truncation) for encoding in encodings]
+        return items
+
+    def _encodings(self, texts: list[str]) -> Iterator[Encoding]:
+        """Encodes as many texts at once as memory allows: encodings are many times as large as what is kept of them."""
+        group: list[str] = []
+        characters = 0
+        for text in texts:
+            if group and characters + len(text) > _GROUP_CHARACTERS:
+                yield from self._encode(group)
+                group, characters = [], 0
+            group.append(text)
+            characters += len(text)
+        if group:
+            yield from self._encode(group)
 
     def _encode(self, texts: list[str]) -> list[Encoding]:
         if len(texts) == 1 and len(texts[0]) <= _SHORT:

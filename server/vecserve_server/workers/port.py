@@ -7,7 +7,7 @@ import socket
 from collections.abc import Generator
 from typing import Any
 
-from vecserve_server.server import BindError
+from vecserve_server.listening.errors import BindError
 
 # A name may resolve to addresses of a family that this machine lacks.
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)

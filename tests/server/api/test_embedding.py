@@ -9,6 +9,7 @@ from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve_server.api.embedder import Embedder
 from vecserve_server.api.embedding import EmbeddingServicer
 from vecserve_server.api.gate import Gate
+from vecserve_server.api.intake import Intake
 from vecserve_server.engine.engine import Engine
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.terms import Terms
@@ -67,13 +68,13 @@ def servicer() -> EmbeddingServicer:
 
     gate = Gate()
     gate.open(cast(Engine, Clock()))
-    return EmbeddingServicer(gate, max_items=10, max_stream_requests=2)
+    return EmbeddingServicer(gate, Intake(9, 999), max_items=10, max_stream_requests=2)
 
 
 async def stream(servicer: EmbeddingServicer, context: Context) -> None:
-    async def requests() -> AsyncIterator[pb.StreamEmbedRequest]:
-        yield pb.StreamEmbedRequest(id="1", text=TEXT)
-        yield pb.StreamEmbedRequest(id="2", image=IMAGE)
+    async def requests() -> AsyncIterator[bytes]:
+        yield pb.StreamEmbedRequest(id="1", text=TEXT).SerializeToString()
+        yield pb.StreamEmbedRequest(id="2", image=IMAGE).SerializeToString()
 
     await servicer.StreamEmbed(requests(), cast(Any, context))
 

@@ -7,7 +7,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from vecserve_server.api.errors import log_internal, to_status
+from vecserve_server.api.errors import UnauthenticatedError, log_internal, to_status
 from vecserve_server.engine.admission import DeadlineUnmetError
 from vecserve_server.engine.errors import (
     BatchTooLargeError,
@@ -35,6 +35,7 @@ ERRORS = [
     (DeadlineUnmetError("too late", 1.5), Code.UNAVAILABLE, "OVERLOADED", RetryInfo),
     (NotReadyError("loading"), Code.UNAVAILABLE, "NOT_READY", RetryInfo),
     (ExpiredError("late"), Code.DEADLINE_EXCEEDED, "EXPIRED", None),
+    (UnauthenticatedError("no token"), Code.UNAUTHENTICATED, "UNAUTHENTICATED", None),
     (InferenceFailedError("secret"), Code.INTERNAL, "INFERENCE_FAILED", None),
     (RuntimeError("secret"), Code.INTERNAL, "INFERENCE_FAILED", None),
 ]

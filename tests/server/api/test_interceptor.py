@@ -4,6 +4,7 @@ from typing import Any
 import grpc
 import pytest
 
+from vecserve_server.api.intake import Intake
 from vecserve_server.api.interceptor import CallInterceptor
 
 
@@ -35,7 +36,7 @@ def server() -> Server:
 
 
 async def test_a_method_is_wrapped_once(server: Server) -> None:
-    interceptor, details = CallInterceptor(), Details("/vecserve.v1.EmbeddingService/EmbedText")
+    interceptor, details = CallInterceptor(Intake(9, 9)), Details("/vecserve.v1.EmbeddingService/EmbedText")
 
     handlers = [await interceptor.intercept_service(server.find, details) for _ in range(3)]  # pyright: ignore[reportArgumentType]
 
@@ -44,7 +45,7 @@ async def test_a_method_is_wrapped_once(server: Server) -> None:
 
 
 async def test_a_method_that_is_not_there_is_not_remembered(server: Server) -> None:
-    interceptor, details = CallInterceptor(), Details("/vecserve.v1.EmbeddingService/Embed")
+    interceptor, details = CallInterceptor(Intake(9, 9)), Details("/vecserve.v1.EmbeddingService/Embed")
 
     handlers = [await interceptor.intercept_service(server.find, details) for _ in range(2)]  # pyright: ignore[reportArgumentType]
 

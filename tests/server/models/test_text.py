@@ -185,3 +185,21 @@ def test_a_text_in_which_a_bare_tokenizer_finds_nothing_is_refused(tmp_path: Pat
         TextPreprocessor(tmp_path / TOKENIZER_FILE, spec, InputLimits()).prepare(TextInputs(["a", " "]))
 
     assert refused.value.problems == {1: "has no tokens"}
+
+
+def test_many_long_texts_are_tokenized_as_each_alone(text_model: TextModel) -> None:
+    texts = ["the cat sat on " * count for count in (1, 6000, 2, 6000, 6000, 3)]
+
+    together = text_model.prepare(TextInputs(texts))
+
+    alone = [text_model.prepare(TextInputs([text]))[0] for text in texts]
+    assert [item.payload.tolist() for item in together] == [item.payload.tolist() for item in alone]
+
+
+def test_a_refused_text_is_named_by_its_place_among_long_ones(text_model: TextModel) -> None:
+    texts = ["the", "cat " * 20_000, "", "cat " * 20_000]
+
+    with pytest.raises(InvalidItemsError) as refused:
+        text_model.prepare(TextInputs(texts, truncation=Truncation.NONE))
+
+    assert list(refused.value.problems) == [1, 2, 3]
