@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "vecserve needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cli,server,cpu,export,loadtest,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cli,server,cpu,tracing,export,loadtest,dev]'
 	@touch $@
 
 models: models/all-minilm-l6-v2/1/manifest.json models/all-minilm-l6-v2-int8/1/manifest.json models/resnet50/1/manifest.json ## export the example models into models/

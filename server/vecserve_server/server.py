@@ -30,7 +30,7 @@ from vecserve_server.loading import SettingError, load_engine
 from vecserve_server.models.manifest import ArtifactError
 from vecserve_server.models.providers.provider import ProviderError
 from vecserve_server.models.session import require_provider
-from vecserve_server.telemetry.metrics import Metrics
+from vecserve_server.telemetry.telemetry import Telemetry, TracingError
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +38,15 @@ logger = logging.getLogger(__name__)
 # reflection streams never end by themselves.
 _CLOSING_SECONDS = 2.0
 
+# For the last traces to reach their collector. With the two above, a server ends within Kubernetes' 30 s.
+_FLUSHING_SECONDS = 2.0
+
 
 class BindError(Exception):
     """The address can't be listened on."""
 
 
-START_ERRORS = (ArtifactError, BindError, ProviderError, SettingError)
+START_ERRORS = (ArtifactError, BindError, ProviderError, SettingError, TracingError)
 """Why a server can't start, in words for whoever started it."""
 
 
@@ -80,13 +83,16 @@ class Server:
             config: All settings.
             shares_port: Whether other processes serve on the same address.
             announce: Called with the address and the models' names and versions when it serves.
+
+        Raises:
+            TracingError: traces were asked for, and can't be made.
         """
         self._config = config
         self._shares_port = shares_port
         self._announce = announce
         self._gate = Gate()
         self._health = Health([embedding.SERVICE, model.SERVICE, INFERENCE_SERVICE])
-        self._metrics = Metrics()
+        self._telemetry = Telemetry(config)
         self._statistics = Statistics()
         self._stop = asyncio.Event()
         self._give_up = asyncio.Event()
@@ -99,6 +105,12 @@ class Server:
         """
         require_provider(self._config.session_options(available_cores()).provider)
         self._serve_metrics()
+        try:
+            await self._run()
+        finally:
+            await self._telemetry.close(_FLUSHING_SECONDS)
+
+    async def _run(self) -> None:
         if self._shares_port:
             # Calls whose connections it took would be refused until it has loaded, while other processes answer.
             if engine := await self._load():
@@ -125,13 +137,10 @@ class Server:
         self._give_up.set()
 
     def _serve_metrics(self) -> None:
-        address = self._config.metrics_address
-        if address is None:
-            return
         try:
-            self._metrics.serve(address)
+            self._telemetry.serve()
         except OSError as error:
-            raise BindError(f"can't serve metrics on {address}: {error.strerror}") from error
+            raise BindError(f"can't serve metrics on {self._config.metrics_address}: {error.strerror}") from error
 
     @contextlib.asynccontextmanager
     async def _listening(self) -> AsyncGenerator[int]:
@@ -145,7 +154,7 @@ class Server:
     async def _bind(self) -> tuple[grpc.aio.Server, int]:
         config = self._config
         server = grpc.aio.server(
-            interceptors=(CallInterceptor(),),
+            interceptors=(CallInterceptor(self._telemetry.calls),),
             options=[
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", config.max_message_bytes),
@@ -170,7 +179,7 @@ class Server:
 
     async def _load(self) -> Engine | None:
         """Loads and warms up on a thread; None if the server was told to stop meanwhile."""
-        observer = Observers([self._metrics, self._statistics])
+        observer = Observers([self._statistics, *self._telemetry.engine])
         loading = asyncio.create_task(asyncio.to_thread(load_engine, self._config, observer))
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -183,7 +192,8 @@ class Server:
         gc.freeze()
         engine.start()
         for served in engine.catalog:
-            self._metrics.loaded(served)
+            self._telemetry.loaded(served)
+        self._telemetry.watch(engine, lambda: self._gate.is_open)
         self._gate.open(engine)
         await self._health.set_serving(True)
         host = self._config.address.rpartition(":")[0]
