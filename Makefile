@@ -18,10 +18,10 @@ HARNESSES := .harnesses
 # What clients without protos or reflection load; the comments are in it.
 PROTOSET := protos/vecserve.protoset
 
-.PHONY: help setup models demo serve test test-harnesses bench bench-int8 precision check format protos clean
+.PHONY: help setup models demo serve test test-harnesses bench bench-int8 bench-telemetry precision dashboard-picture check check-alerts format protos clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## create .venv with everything (3 GB to fetch on Linux: torch is the CUDA build)
 
@@ -65,6 +65,12 @@ bench: models ## measure the server beside its models in-process: ten minutes; B
 bench-int8: models ## time int8 beside fp32 and ONNX Runtime's dynamic int8; INT8="--help" shows the options
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.int8 $(INT8)
 
+bench-telemetry: $(INSTALLED) ## time what metrics, traces and logs add to a call
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.telemetry
+
+dashboard-picture: models ## draw the dashboard's panels from phases of load, into docs/: needs prometheus on the PATH
+	PYTHONPATH=tests:tests/integration $(BIN)/python -m benchmarks.dashboard $(DASHBOARD)
+
 precision: models ## write tables and plots of docs/precision.md; PRECISION="--help" shows the options
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.precision $(PRECISION)
 
@@ -72,6 +78,10 @@ check: $(INSTALLED) check-protos ## format, lint, types, protos, stubs up to dat
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/pyright
+
+check-alerts: ## check and test the alert rules: needs promtool on the PATH (Debian: prometheus)
+	promtool check rules docs/prometheus/alerts.yml
+	promtool test rules tests/prometheus/alerts_test.yml
 
 format: $(INSTALLED) ## apply the formatter and the lint fixes that are safe
 	$(BIN)/ruff format
