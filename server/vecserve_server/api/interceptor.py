@@ -17,9 +17,9 @@ Handler = Callable[[Any, AnyContext], Awaitable[Any]]
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
-# What is left of a deadline when the caller has given up for its sake: gRPC tells servers a time of two or three
-# digits, rounded up.
-_LEFT_OF_DEADLINE = 0.05
+# What may be left of a deadline when the caller has given up for its sake, as a share of it and in seconds: gRPC tells
+# servers a time of two or three digits, rounded up, which begins when they read it.
+_LEFT_OF_DEADLINE, _LEFT_SECONDS = 0.05, 0.01
 
 
 class CallInterceptor(ServerInterceptor):
@@ -106,7 +106,8 @@ def _why_cancelled(context: AnyContext, call: Call) -> str:
     if left is None:
         return "CANCELLED"
     elapsed = call.clock() - call.began
-    return "DEADLINE_EXCEEDED" if left <= _LEFT_OF_DEADLINE * (left + elapsed) else "CANCELLED"
+    passed = left <= max(_LEFT_SECONDS, _LEFT_OF_DEADLINE * (left + elapsed))
+    return "DEADLINE_EXCEEDED" if passed else "CANCELLED"
 
 
 async def _abort(context: AnyContext, error: Exception, call: Call) -> None:

@@ -42,13 +42,13 @@ class CallMetrics(CallObserver):
         self._refused = refused
         self._calls = families.counter("calls", "Calls that have ended", "method", "model", "code")
         self._messages = families.counter("stream_messages", "Messages of streams that have ended", "model", "code")
-        self._seconds = families.histogram(
+        self._seconds = families.durations(
             "call_duration_seconds",
             "Time of calls and messages of streams that got their vectors",
             *("method", "model", "priority"),
             buckets=_CALL_SECONDS,
         )
-        self._stages = families.histogram(
+        self._stages = families.durations(
             "stage_duration_seconds",
             "Time that these took, stage by stage",
             *("model", "priority", "stage"),

@@ -5,6 +5,8 @@ from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from vecserve_server.telemetry.durations import LabelledDurations
+
 MetricT = TypeVar("MetricT", Counter, Histogram)
 
 
@@ -35,7 +37,7 @@ class Families:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self._all: list[Labelled[Counter] | Labelled[Histogram]] = []
+        self._all: list[Labelled[Counter] | Labelled[Histogram] | LabelledDurations] = []
 
     def counter(self, name: str, description: str, *labels: str) -> Labelled[Counter]:
         """A counter, `vecserve_<name>_total`."""
@@ -47,6 +49,13 @@ class Families:
         """A histogram, `vecserve_<name>`."""
         histogram = Histogram(f"vecserve_{name}", description, labels, buckets=buckets, registry=self._registry)
         metric = Labelled(histogram, labels)
+        self._all.append(metric)
+        return metric
+
+    def durations(self, name: str, description: str, *labels: str, buckets: Sequence[float]) -> LabelledDurations:
+        """A histogram of seconds, `vecserve_<name>`, for one thread."""
+        metric = LabelledDurations(f"vecserve_{name}", description, labels, buckets)
+        self._registry.register(metric)
         self._all.append(metric)
         return metric
 
