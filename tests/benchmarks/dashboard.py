@@ -235,7 +235,7 @@ def _draw_lines(axes: Axes, lines: list[Line], defaults: Any, begin: float) -> N
     axes.set_ylim(bottom=0, top=defaults.get("max"))
     if defaults["unit"] == "bytes":
         axes.yaxis.set_major_locator(MultipleLocator(128 * 2**20))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _UNITS[defaults["unit"]](float(f"{value:.3g}"))))
+    axes.yaxis.set_major_formatter(_ticks(_UNITS[defaults["unit"]]))
     if lines:
         axes.legend(fontsize=6, loc="upper right", framealpha=0.7)
 
@@ -245,7 +245,14 @@ def _draw_phases(axes: Axes, phases: Sequence[tuple[str, float]], end: float) ->
         axes.axvline(at, color="grey", linewidth=0.5, linestyle=":")
         axes.text(at, 0.99, f" {name}", fontsize=6, color="grey", va="top", transform=axes.get_xaxis_transform())
     axes.set_xlim(0, end)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} s"))
+    axes.xaxis.set_major_formatter(_ticks(lambda seconds: f"{seconds:g} s"))
+
+
+def _ticks(shown: Callable[[float], str]) -> FuncFormatter:
+    def tick(value: float, _: float | None) -> str:
+        return shown(float(f"{value:.3g}"))
+
+    return FuncFormatter(tick)
 
 
 def _stack(axes: Axes, lines: list[Line], begin: float) -> None:

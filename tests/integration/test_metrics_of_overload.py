@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -49,7 +50,7 @@ def until(server: RunningServer, metrics_address: str) -> Until:
     return lambda holds: scrape_until(metrics_address, holds, before)
 
 
-def code_of(call: grpc.Future) -> str:
+def code_of(call: Any) -> str:
     error = call.exception()
     return error.code().name if isinstance(error, grpc.RpcError) else "OK"
 

@@ -6,7 +6,6 @@ from itertools import accumulate
 
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 
 class Durations:
@@ -30,7 +29,7 @@ class Durations:
 
     def buckets(self) -> list[tuple[str, int]]:
         """Upper bounds, and how many were at most that."""
-        bounds = [*map(floatToGoString, self._bounds), "+Inf"]
+        bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
         return list(zip(bounds, accumulate(self._counts), strict=True))
 
     @property
@@ -52,7 +51,7 @@ class LabelledDurations(dict[tuple[str, ...], Durations], Collector):
         child = self[values] = Durations(self._bounds)
         return child
 
-    def __hash__(self) -> int:  # registries hold collectors as keys
+    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride] (registries keep them as keys)
         return id(self)
 
     def describe(self) -> Iterator[HistogramMetricFamily]:

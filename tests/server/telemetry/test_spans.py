@@ -29,6 +29,8 @@ STREAM_EMBED = "vecserve.v1.EmbeddingService/StreamEmbed"
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
+Stub = Any
+"""Of EmbeddingService on an asynchronous channel, whose types are those of a synchronous one."""
 Exported = Callable[[], Awaitable[dict[str, list[ReadableSpan]]]]
 """Ends tracing, and returns all spans by name."""
 
@@ -57,7 +59,7 @@ def model(text_model: TextModel, monkeypatch: pytest.MonkeyPatch) -> TextModel:
 
 
 @pytest_asyncio.fixture
-async def stub(model: TextModel, tracing: Tracing) -> AsyncIterator[EmbeddingServiceStub]:
+async def stub(model: TextModel, tracing: Tracing) -> AsyncIterator[Stub]:
     settings = EngineSettings(1, 1, batch_tokens=256, batch_images=4, max_queue_seconds=10.0)
     engine = Engine(Catalog([model]), settings, observer=Observers([tracing.batches]))
     engine.start()
@@ -68,7 +70,7 @@ async def stub(model: TextModel, tracing: Tracing) -> AsyncIterator[EmbeddingSer
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield EmbeddingServiceStub(channel)  # pyright: ignore[reportArgumentType, reportCallIssue] (stubs for both)
+        yield EmbeddingServiceStub(channel)  # pyright: ignore[reportArgumentType, reportCallIssue] (they know sync ones)
     await server.stop(0)
     await engine.stop()
 
@@ -101,7 +103,7 @@ def times(span: ReadableSpan) -> tuple[int, int]:
     return span.start_time, span.end_time
 
 
-async def test_a_call_has_a_span_with_one_for_each_stage(stub: EmbeddingServiceStub, exported: Exported) -> None:
+async def test_a_call_has_a_span_with_one_for_each_stage(stub: Stub, exported: Exported) -> None:
     await stub.EmbedText(pb.EmbedTextRequest(texts=["the cat", "sat"]), metadata=(("x-request-id", "me"),))
 
     spans = await exported()
@@ -131,7 +133,7 @@ async def test_a_call_has_a_span_with_one_for_each_stage(stub: EmbeddingServiceS
     assert ends[-1][1] == times(call)[1]
 
 
-async def test_a_call_goes_on_with_the_trace_of_its_caller(stub: EmbeddingServiceStub, exported: Exported) -> None:
+async def test_a_call_goes_on_with_the_trace_of_its_caller(stub: Stub, exported: Exported) -> None:
     metadata = (("traceparent", f"00-{TRACE}-{PARENT}-01"), ("tracestate", "vendor=value"))
     await stub.EmbedText(pb.EmbedTextRequest(texts=["the cat"]), metadata=metadata)
 
@@ -144,21 +146,21 @@ async def test_a_call_goes_on_with_the_trace_of_its_caller(stub: EmbeddingServic
     assert context(call).trace_state.get("vendor") == "value"
 
 
-async def test_what_the_caller_does_not_sample_leaves_no_span(stub: EmbeddingServiceStub, exported: Exported) -> None:
+async def test_what_the_caller_does_not_sample_leaves_no_span(stub: Stub, exported: Exported) -> None:
     metadata = (("traceparent", f"00-{TRACE}-{PARENT}-00"),)
     await stub.EmbedText(pb.EmbedTextRequest(texts=["the cat"]), metadata=metadata)
 
     assert await exported() == {}
 
 
-async def test_a_traceparent_that_is_none_begins_a_trace(stub: EmbeddingServiceStub, exported: Exported) -> None:
+async def test_a_traceparent_that_is_none_begins_a_trace(stub: Stub, exported: Exported) -> None:
     await stub.EmbedText(pb.EmbedTextRequest(texts=["the cat"]), metadata=(("traceparent", "00-nonsense"),))
 
     (call,) = (await exported())[EMBED_TEXT]
     assert call.parent is None
 
 
-async def test_batches_and_the_calls_they_served_are_linked(stub: EmbeddingServiceStub, exported: Exported) -> None:
+async def test_batches_and_the_calls_they_served_are_linked(stub: Stub, exported: Exported) -> None:
     requests = [pb.EmbedTextRequest(texts=["the cat sat"] * 10) for _ in range(8)]
     await asyncio.gather(*(stub.EmbedText(request) for request in requests))
 
@@ -178,7 +180,7 @@ async def test_batches_and_the_calls_they_served_are_linked(stub: EmbeddingServi
 
 
 async def test_a_call_that_fails_has_its_error_and_as_many_stages_as_it_came_through(
-    stub: EmbeddingServiceStub, exported: Exported
+    stub: Stub, exported: Exported
 ) -> None:
     for texts in (["the crash"], [""]):
         with pytest.raises(grpc.RpcError):
@@ -197,11 +199,9 @@ async def test_a_call_that_fails_has_its_error_and_as_many_stages_as_it_came_thr
     assert not any("crash" in str(span.to_json()) for each in spans.values() for span in each)
 
 
-async def test_each_message_of_a_stream_has_a_span_in_that_of_the_stream(
-    stub: EmbeddingServiceStub, exported: Exported
-) -> None:
+async def test_each_message_of_a_stream_has_a_span_in_that_of_the_stream(stub: Stub, exported: Exported) -> None:
     messages = [pb.StreamEmbedRequest(id=str(n), text=pb.EmbedTextRequest(texts=["cat"])) for n in range(3)]
-    answers = [answer async for answer in stub.StreamEmbed(iter(messages))]  # pyright: ignore[reportGeneralTypeIssues]
+    answers = [answer async for answer in stub.StreamEmbed(iter(messages))]
     assert len(answers) == 3
 
     spans = await exported()
