@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import grpc
@@ -31,11 +32,14 @@ from vecserve_server.loading import SettingError, load_engine
 from vecserve_server.models.manifest import ArtifactError
 from vecserve_server.models.providers.provider import ProviderError
 from vecserve_server.models.session import require_provider
-from vecserve_server.telemetry.metrics import Metrics
+from vecserve_server.telemetry.telemetry import Telemetry, TracingError
 
 logger = logging.getLogger(__name__)
 
-START_ERRORS = (ArtifactError, BindError, FileError, ProviderError, SettingError)
+# For the last traces to reach their collector. With the time to close, a server ends within the 30 s of Kubernetes.
+_FLUSHING_SECONDS = 2.0
+
+START_ERRORS = (ArtifactError, BindError, FileError, ProviderError, SettingError, TracingError)
 """Why a server can't start, in words for whoever started it."""
 
 
@@ -60,13 +64,16 @@ class Server:
             config: All settings.
             shares_port: Whether other processes serve on the same address.
             announce: Called with the address and the models' names and versions when it serves.
+
+        Raises:
+            TracingError: traces were asked for, and can't be made.
         """
         self._config = config
         self._shares_port = shares_port
         self._announce = announce
         self._gate = Gate()
         self._health = Health([embedding.SERVICE, model.SERVICE, INFERENCE_SERVICE])
-        self._metrics = Metrics()
+        self._telemetry = Telemetry(config)
         self._statistics = Statistics()
         self._stop = asyncio.Event()
         self._give_up = asyncio.Event()
@@ -78,9 +85,14 @@ class Server:
             ArtifactError, BindError, FileError, ProviderError, SettingError: it can't start.
         """
         require_provider(self._config.session_options(available_cores()).provider)
-        listener = Listener(self._config, shares_port=self._shares_port)
-        listening = listener.listening(partial(self._add_services, listener.intake), self._health.add_to)
+        listener = Listener(self._config, self._telemetry.calls, shares_port=self._shares_port)
         self._serve_metrics()
+        try:
+            await self._run(listener.listening(partial(self._add_services, listener.intake), self._health.add_to))
+        finally:
+            await self._telemetry.close(_FLUSHING_SECONDS)
+
+    async def _run(self, listening: AbstractAsyncContextManager[str]) -> None:
         if self._shares_port:
             # Calls whose connections it took would be refused until it has loaded, while other processes answer.
             if engine := await self._load():
@@ -107,13 +119,10 @@ class Server:
         self._give_up.set()
 
     def _serve_metrics(self) -> None:
-        address = self._config.metrics_address
-        if address is None:
-            return
         try:
-            self._metrics.serve(address)
+            self._telemetry.serve()
         except OSError as error:
-            raise BindError(f"can't serve metrics on {address}: {error.strerror}") from error
+            raise BindError(f"can't serve metrics on {self._config.metrics_address}: {error.strerror}") from error
 
     async def _add_services(self, intake: Intake, server: grpc.aio.Server) -> None:
         config = self._config
@@ -130,7 +139,7 @@ class Server:
 
     async def _load(self) -> Engine | None:
         """Loads and warms up on a thread; None if the server was told to stop meanwhile."""
-        observer = Observers([self._metrics, self._statistics])
+        observer = Observers([self._statistics, *self._telemetry.engine])
         loading = asyncio.create_task(asyncio.to_thread(load_engine, self._config, observer))
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -143,7 +152,8 @@ class Server:
         gc.freeze()
         engine.start()
         for served in engine.catalog:
-            self._metrics.loaded(served)
+            self._telemetry.loaded(served)
+        self._telemetry.watch(engine, lambda: self._gate.is_open)
         self._gate.open(engine)
         await self._health.set_serving(True)
         names = ", ".join(f"{model.name}@{model.version}" for model in engine.catalog)

@@ -89,9 +89,7 @@ def priorities(bench: Bench) -> Iterator[Figure]:
     """Interactive calls of one short text at random times, alone and beside bulk calls of 32 mixed texts."""
     text, bulk = sentences(bench.text_model), mixed_texts(bench.text_model, per_call=_BATCH)
     alone = bench.interactive(text, _INTERACTIVE_RATE).latencies()
-    beside = bench.interactive(
-        text, _INTERACTIVE_RATE, bulk=bulk, in_flight=4
-    ).latencies()
+    beside = bench.interactive(text, _INTERACTIVE_RATE, bulk=bulk, in_flight=4).latencies()
     p99 = [float(np.percentile(latencies, 99)) for latencies in (alone, beside)]
     yield Figure("interactive alone, p99", p99[0] * 1e3, "ms")
     yield Figure("interactive beside bulk, p99", p99[1] * 1e3, "ms")

@@ -340,3 +340,19 @@ def test_raw_options_that_cannot_be_read_are_refused_by_name(capsys: pytest.Capt
     assert "provider_options: not enough values to unpack (expected 2, got 1). The flag takes NAME=VALUE or JSON" in (
         capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("endpoint", ["http://localhost:4317", "https://collector.example:4317/"])
+def test_an_endpoint_of_traces_is_a_url(endpoint: str) -> None:
+    assert config("--otlp-endpoint", endpoint).otlp_endpoint == endpoint
+
+
+def test_an_endpoint_of_traces_without_a_scheme_is_refused() -> None:
+    message = refusal("--otlp-endpoint", "localhost:4317")
+
+    assert message.startswith("otlp_endpoint: must be http://HOST:PORT, or https://HOST:PORT for TLS")
+
+
+def test_inputs_are_logged_only_at_debug() -> None:
+    assert config("--log-level", "debug", "--log-inputs").log_inputs
+    assert "log_inputs: is for log_level debug, and log_level is info" in refusal("--log-inputs")

@@ -23,6 +23,7 @@ from vecserve_server.engine.errors import (
     UnavailableError,
     WrongModalityError,
 )
+from vecserve_server.telemetry.logs import fields
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def to_status(error: Exception, request_id: str) -> Status:
 def log_internal(error: Exception, request_id: str) -> None:
     """Logs the cause of an error that callers are told only the id of."""
     if not isinstance(error, EngineError) or isinstance(error, InferenceFailedError):
-        logger.error("request %s failed: %s", request_id, error, exc_info=error)
+        logger.error("request %s failed: %s", request_id, error, exc_info=error, extra=fields(request_id=request_id))
 
 
 def _status(code: Code, message: str, reason: reasons.ErrorReason.ValueType, *details: Message) -> Status:

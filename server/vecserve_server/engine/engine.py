@@ -24,7 +24,7 @@ from vecserve_server.engine.errors import (
     OverloadedError,
     Violation,
 )
-from vecserve_server.engine.instances import Instances, Outcome
+from vecserve_server.engine.instances import Instances, Load, Outcome
 from vecserve_server.engine.norms import euclidean_norms
 from vecserve_server.engine.observer import Drop, Observer, Refusal
 from vecserve_server.engine.preprocessing import Preprocessing
@@ -125,6 +125,10 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._instances.start()
 
+    def load(self) -> Load:
+        """What waits and runs now. From any thread."""
+        return self._instances.load()
+
     async def idle(self) -> None:
         """Waits until every accepted call has ended."""
         await self._idle.wait()
@@ -164,14 +168,15 @@ class Engine:
             raise InvalidInputError([Violation("inputs", "is empty")])
         self._accepted += 1
         self._idle.clear()
-        received = self.clock()
+        progress = terms.progress
+        progress.received = received = self.clock()
         try:
             await self._admit(model, inputs, size, terms)
             if inline:
                 items = model.prepare(inputs)  # pyright: ignore[reportArgumentType] (each model takes its own inputs)
             else:
                 items = await self._prepare(model, inputs, size, terms)
-            prepared = self.clock()
+            progress.prepared = prepared = self.clock()
             call = await self._compute(model, items, terms)
         except BaseException:
             self._observer.unanswered(model.name, self.clock() - received)
@@ -181,6 +186,7 @@ class Engine:
             self._offer_room()
             if not self._accepted:
                 self._idle.set()
+        progress.started, progress.ended = call.started, call.ended
         timings = Timings(
             prepared - received, call.started - prepared, call.ended - call.started, self.clock() - call.ended
         )
@@ -242,6 +248,7 @@ class Engine:
             np.empty(len(items)),
             lambda error: _resolve(done, error),
             terms.deadline,
+            trace=terms.progress.trace,
         )
         work = [WorkItem(call, index, item.payload, item.size) for index, item in enumerate(items)]
         self._instances.submit(model.name, terms.priority, work)

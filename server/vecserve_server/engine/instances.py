@@ -39,6 +39,18 @@ class Outcome:
     ended: float
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What waits and runs at one moment."""
+
+    queued: Mapping[tuple[str, Priority], tuple[int, int]]
+    """Items and units that wait, by model and priority."""
+    instances: int
+    """Of each priority."""
+    busy: Mapping[Priority, int]
+    """Instances that run a batch."""
+
+
 class Instances:
     """Runs batches on threads of their own, each taking the next one as soon as it is free.
 
@@ -104,6 +116,12 @@ class Instances:
         now = self._clock()
         running = sum(max(0.0, end - now) for level in priority.ahead for end in self._busy_until[level])
         return (queued + running) / self._count
+
+    def load(self) -> Load:
+        """What waits and runs now."""
+        with self._lock:
+            busy = {priority: sum(end > 0 for end in ends) for priority, ends in self._busy_until.items()}
+            return Load(self._scheduler.waiting(), self._count, busy)
 
     def stop(self) -> dict[str, list[WorkItem]]:
         """Lets running batches end, and returns the items that nobody will run, by model."""

@@ -139,6 +139,14 @@ class Scheduler:
         """Instances' time that everything queued is predicted to take."""
         return sum(queue.seconds for queue in self._queues[priority].values() if queue.size)
 
+    def waiting(self) -> dict[tuple[str, Priority], tuple[int, int]]:
+        """Items and units that are queued, by model and priority."""
+        return {
+            (model, priority): (len(queue), queue.size)
+            for priority, queues in self._queues.items()
+            for model, queue in queues.items()
+        }
+
     def add(self, model: str, priority: Priority, items: Iterable[WorkItem], now: float) -> None:
         """Queues items, in order."""
         queue = self._queues[priority][model]

@@ -19,6 +19,7 @@ from vecserve_server.listening.descriptors import allow_connections
 from vecserve_server.listening.errors import BindError, FileError
 from vecserve_server.listening.options import channel_options
 from vecserve_server.listening.watched import WatchedFiles
+from vecserve_server.telemetry.calls import CallObserver
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,9 @@ class Listener:
         FileError: a file of certificates, keys or tokens can't be used.
     """
 
-    def __init__(self, config: ServerConfig, *, shares_port: bool) -> None:
-        """Takes all settings, and whether other processes serve on the same address."""
+    def __init__(self, config: ServerConfig, observer: CallObserver | None = None, *, shares_port: bool) -> None:
+        """Takes all settings, who is told of calls, and whether other processes serve on the same address."""
+        self._observer = observer
         self._config = config
         self._shares_port = shares_port
         self._certificates = _certificates(config)
@@ -78,7 +80,9 @@ class Listener:
 
     def _server(self) -> grpc.aio.Server:
         options = channel_options(self._config, shares_port=self._shares_port)
-        return grpc.aio.server(interceptors=(CallInterceptor(self.intake, self._checks()),), options=options)
+        return grpc.aio.server(
+            interceptors=(CallInterceptor(self.intake, self._checks(), self._observer),), options=options
+        )
 
     def _checks(self) -> list[Check]:
         if self._tokens is None:

@@ -19,6 +19,7 @@ from vecserve_server.engine.statistics import Statistics
 from vecserve_server.engine.terms import Terms
 from vecserve_server.models.inputs import ImageInputs, PixelInputs
 from vecserve_server.models.model import AnyModel, TextModel
+from vecserve_server.telemetry.calls import current_call
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
@@ -73,7 +74,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         self, request: pb.ModelInferRequest, context: ServicerContext[pb.ModelInferRequest, pb.ModelInferResponse]
     ) -> pb.ModelInferResponse:
         engine = self._gate.engine
-        model = self._model("model_name", request.model_name, request.model_version)
+        current_call().model = model = self._model("model_name", request.model_name, request.model_version)
         tensors, options = read_request(request, model, self._max_items)
         now = engine.clock()
         asked = options.terms(terms(context, now), now)
@@ -119,6 +120,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
 
 async def _embed(engine: Engine, model: AnyModel, tensors: Tensors, options: InferOptions, terms: Terms) -> Embeddings:
     inputs = to_inputs(tensors, options)
+    current_call().embeds(inputs, terms)
     if isinstance(inputs, ImageInputs | PixelInputs):
         assert not isinstance(model, TextModel)
         return await engine.embed_images(model, inputs, terms)
