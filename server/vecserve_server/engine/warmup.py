@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from vecserve_server.engine.cost import CostModel
 from vecserve_server.models.manifest import ArtifactError
 from vecserve_server.models.model import AnyModel
@@ -21,14 +23,17 @@ def measure(model: AnyModel, largest: int, clock: Callable[[], float]) -> CostMo
     """Times one item, and the largest batch that is at most `largest` units and not too slow.
 
     Raises:
-        ArtifactError: the graph fails on them.
+        ArtifactError: the graph fails on them, or computes what is not a number.
     """
     try:
+        finite = np.isfinite(model.run([model.sample(_TYPICAL_SIZE).payload])).all()
         small = large = _timed(model, 1, clock)
         while large[1] < _LONG_SECONDS and 2 * large[0] <= largest:
             large = _timed(model, 2 * large[0] // small[0], clock)
     except Exception as error:  # ONNX Runtime's errors share no other base
         raise ArtifactError(f"model {model.name}: its first run failed: {error}") from error
+    if not finite:
+        raise ArtifactError(f"model {model.name}: its first run computed a vector that is not finite")
     return CostModel.through(small, large)
 
 

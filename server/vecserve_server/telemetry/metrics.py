@@ -12,6 +12,7 @@ class Metrics(Observer):
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._versions: dict[str, str] = {}
         self._models = Info("vecserve_model", "Models that are served", ["model"], registry=self._registry)
         self._refused = self._counter("refused_calls", "Calls that were not accepted", "model", "reason")
         self._dropped = self._counter("dropped_items", "Inputs that left the queue uncomputed", "model", "reason")
@@ -33,8 +34,8 @@ class Metrics(Observer):
         start_http_server(int(port), host.strip("[]"), self._registry)
 
     def loaded(self, model: AnyModel) -> None:
-        """Tells of a model that serves."""
         manifest = model.manifest
+        self._versions[model.name] = model.version
         self._models.labels(model.name).info(
             {
                 "version": model.version,
@@ -44,6 +45,11 @@ class Metrics(Observer):
                 "provider": model.execution_provider,
             }
         )
+
+    def unloaded(self, model: AnyModel) -> None:
+        if self._versions.get(model.name) == model.version:  # no other version has taken its place
+            del self._versions[model.name]
+            self._models.remove(model.name)
 
     def refused(self, model: str, reason: Refusal) -> None:
         self._refused.labels(model, reason.value).inc()

@@ -57,6 +57,8 @@ class Running:
         self.loop.spend(self.slowness * self.cost.batch_seconds(len(payloads) * max(map(len, payloads))))
         return np.zeros((len(payloads), 1), np.float32)
 
+    def terminate(self, thread: int) -> None: ...
+
     def until(self, time: float) -> None:
         """Lets everything happen until then."""
         self.loop.run_until_complete(asyncio.sleep(time - self.loop.time()))
