@@ -81,7 +81,10 @@ class Rollout:
         """
         async with self._changing:
             catalog = self._engine.catalog
-            versions = catalog.versions(name) or [catalog.get(name)]
+            versions = catalog.versions(name)
+            if not versions:
+                loaded = ", ".join(dict.fromkeys(model.name for model in catalog))
+                raise ModelNotFoundError(name, f"model '{name}' is not loaded; loaded are: {loaded}")
             if name in catalog.defaults.values():
                 raise DefaultModelError(
                     f"model '{name}' is what calls that name no model mean, and their vectors must not change unasked: "
