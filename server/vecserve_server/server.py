@@ -87,7 +87,12 @@ class Server:
         self._shares_port = shares_port
         self._announce = announce
         self._gate = Gate()
-        self._services = [embedding.SERVICE, model.SERVICE, INFERENCE_SERVICE, *([admin.SERVICE] if config.admin else [])]
+        self._services = [
+            embedding.SERVICE,
+            model.SERVICE,
+            INFERENCE_SERVICE,
+            *([admin.SERVICE] if config.admin else []),
+        ]
         self._health = Health(self._services, self._gate)
         self._metrics = Metrics()
         self._statistics = Statistics()

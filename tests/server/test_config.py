@@ -292,3 +292,16 @@ def test_raw_options_that_cannot_be_read_are_refused_by_name(capsys: pytest.Capt
     assert "provider_options: not enough values to unpack (expected 2, got 1). The flag takes NAME=VALUE or JSON" in (
         capsys.readouterr().err
     )
+
+
+def test_admin_is_for_one_worker() -> None:
+    with pytest.raises(ValidationError, match="admin needs workers to be 1, and they are 2"):
+        ServerConfig.from_command_line(["--admin", "--workers", "2"])
+    assert ServerConfig.from_command_line(["--admin"]).admin
+    assert ServerConfig.from_command_line(["--poll-models-seconds", "5", "--workers", "2"]).poll_models_seconds == 5
+
+
+def test_pins_are_versions_by_name() -> None:
+    assert ServerConfig.from_command_line(["--pin", "bert=3", "--pin", "minilm=1"]).pin == {"bert": 3, "minilm": 1}
+    with pytest.raises(ValidationError):
+        ServerConfig.from_command_line(["--pin", "bert=latest"])

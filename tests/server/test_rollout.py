@@ -159,7 +159,7 @@ async def test_a_broken_version_leaves_the_old_one_serving_and_says_why(
     write_text_version(root / "first" / "2")
     break_graph(root / "first" / "2")
 
-    with pytest.raises(ModelLoadError, match="first@2 can't be served, and what was served goes on: .*graph_digest"):
+    with pytest.raises(ModelLoadError, match=r"first@2 can't be served, and what was served goes on: .*graph_digest"):
         await rollout.load("first")
 
     assert served(engine) == ["first@1", "second@1"]

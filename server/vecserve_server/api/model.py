@@ -44,7 +44,9 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
         models = [model for model in catalog if place(model) > after]
         size = min(request.page_size or _LARGEST_PAGE, _LARGEST_PAGE)
         page = [self._describe(model, catalog) for model in models[:size]]
-        return pb.ListModelsResponse(models=page, next_page_token=page[-1].reference if len(models) > size else "")
+        return pb.ListModelsResponse(
+            models=page, next_page_token=models[size - 1].reference if len(models) > size else ""
+        )
 
     def _describe(self, model: AnyModel, catalog: Catalog) -> pb.Model:
         manifest = model.manifest

@@ -33,8 +33,8 @@ class ExecutionSettings(BaseSettings):
     )
     run_timeout_seconds: Seconds = Field(
         default=60.0,
-        description="time after which a batch that runs is given up, or ten times what was predicted if that is longer: "
-        "its calls fail, and another instance takes its place. Preprocessing a call may take as long",
+        description="time after which a batch that runs is given up, or ten times what was predicted if that is "
+        "longer: its calls fail, and another instance takes its place. Preprocessing a call may take as long",
     )
     max_failures: Count = Field(
         default=5,

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from vecserve_server.engine.served import Served
 from vecserve_server.engine.settings import EngineSettings
 from vecserve_server.engine.terms import Terms
 from vecserve_server.models.inputs import PreparedItem
-from vecserve_server.models.model import AnyModel
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ class Computing:
         self._observer = observer
         self._on_progress = on_progress
         self._on_change = on_change
-        self._served: dict[AnyModel, Served] = {}
+        self._served: dict[Hashable, Served] = {}
         self._calls: set[Call] = set()
         # How late the event loop takes note of what has happened, when it has too much to do itself.
         self._lag = Average()
@@ -147,7 +146,7 @@ class Computing:
     def _settle(self, outcome: Outcome) -> None:
         batch = outcome.batch
         self._lag.observe(1, self._clock() - outcome.ended)
-        served = self._served.get(batch.key)  # pyright: ignore[reportArgumentType] (our keys are models)
+        served = self._served.get(batch.key)
         if served and outcome.error is None:
             served.lanes[batch.priority].cost.observe(batch.padded_size, outcome.ended - outcome.started)
         finite = False
@@ -175,7 +174,9 @@ class Computing:
     def _take_out(self, served: Served) -> None:
         """Refuses the calls of a model until a trial succeeds; those that wait fail now, or each would fail a run."""
         delay = served.circuit.retry_after(self._clock())
-        logger.error("model %s failed again and again: it is out, and tried again in %g s", served.model.reference, delay)
+        logger.error(
+            "model %s failed again and again: it is out, and tried again in %g s", served.model.reference, delay
+        )
         waiting = self._instances.clear(served.model)
         self._observer.dropped(served.model.name, Drop.MODEL_FAILING, len(waiting))
         for item in waiting:
@@ -187,7 +188,7 @@ class Computing:
 
     def _try(self, served: Served) -> None:
         """Runs one made-up item, whose outcome is judged as any other."""
-        _, work = _call(served, [served.model.sample(1)], math.inf, lambda error: None)
+        _, work = _call(served, [served.model.sample(1)], math.inf, _ignore)
         try:
             self._instances.submit(served.model, Priority.INTERACTIVE, work)
         except NotReadyError:  # nothing is computed at all
@@ -231,6 +232,10 @@ def _call(
     vectors = np.empty((len(items), served.model.manifest.dimensionality), dtype=np.float32)
     call = Call(vectors, np.empty(len(items)), on_end, deadline)
     return call, [WorkItem(call, index, item.payload, item.size) for index, item in enumerate(items)]
+
+
+def _ignore(error: EngineError | None) -> None:
+    pass
 
 
 def _inference_failed(outcome: Outcome) -> InferenceFailedError:

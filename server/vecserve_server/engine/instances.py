@@ -24,8 +24,8 @@ _FAR_LONGER = 10.0
 # Threads that hang and can't be ended keep their memory, and maybe a core. With more, a new process is the better cure.
 _MOST_LOST = 8
 
-# What a running batch gets to end when the instances are stopped, and then again when it was told to.
-_ENDING_SECONDS = 3.0
+ENDING_SECONDS = 1.0
+"""What running batches get to end when the instances are stopped, and then again when they were told to."""
 
 
 class Runner(Protocol):
@@ -88,7 +88,7 @@ class Instances:
         count: int,
         on_outcome: Callable[[Outcome], None],
         on_dropped: Callable[[str, list[WorkItem]], None],
-        on_death: Callable[[BaseException], None] = lambda error: None,
+        on_death: Callable[[BaseException], None],
         clock: Callable[[], float] = time.monotonic,
         run_timeout: float = 60.0,
     ) -> None:
@@ -247,7 +247,7 @@ class Instances:
 
     def _join(self, seats: Sequence[Seat]) -> None:
         """Waits until their threads have ended, but not for long."""
-        end = time.monotonic() + _ENDING_SECONDS
+        end = time.monotonic() + ENDING_SECONDS
         for seat in seats:
             if seat.thread:
                 seat.thread.join(max(0.0, end - time.monotonic()))
@@ -357,4 +357,3 @@ class Instances:
         except Exception as failure:  # whatever ONNX Runtime raises fails this batch and no other
             error = failure
         return Outcome(batch, vectors, error, started, self._clock())
-

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecserve_server.engine.cost import CostModel
-from vecserve_server.engine.instances import Instances, Seat
+from vecserve_server.engine.instances import ENDING_SECONDS, Instances, Seat
 from vecserve_server.engine.priority import Priority
 from vecserve_server.models.inputs import AnyTextInputs, InvalidItemsError, PreparedItem, TextInputs
 from vecserve_server.models.manifest import Manifest
@@ -118,7 +118,7 @@ class SimulatedInstances(Instances):
         """Takes the time until they are done, or have waited long enough."""
         now = self.loop.time()
         left = [self._ends[seat] - now for seat in seats if seat.batch]
-        self.loop.spend(max([0.0, *(seconds if seconds < 3 else 3 for seconds in left)]))
+        self.loop.spend(max([0.0, *(min(seconds, ENDING_SECONDS) for seconds in left)]))
 
     def _go_on(self, seat: Seat) -> None:
         self.running -= 1
@@ -174,9 +174,7 @@ class SimulatedModel(TextModel):
     What runs and preprocessing take is spent on the loop's clock.
     """
 
-    def __init__(
-        self, name: str, manifest: Manifest, loop: SimulatedLoop, cost: CostModel, version: str = "1"
-    ) -> None:
+    def __init__(self, name: str, manifest: Manifest, loop: SimulatedLoop, cost: CostModel, version: str = "1") -> None:
         self.name, self.version, self.manifest = name, version, manifest
         self.runs: Iterator[tuple[float, bool]] | None = None
         """How much slower each run is than its cost, and whether it fails; as its cost, and never, if not set."""

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import logging
 import math
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -262,9 +262,9 @@ class AuditedInstances(SimulatedInstances):
     def queued(self) -> bool:
         return any(self._scheduler.waiting_seconds(priority) for priority in Priority)
 
-    def submit(self, model: str, priority: Priority, items: Iterable[WorkItem]) -> None:
+    def submit(self, key: Hashable, priority: Priority, items: Iterable[WorkItem]) -> None:
         items = list(items)
-        super().submit(model, priority, items)
+        super().submit(key, priority, items)
         self.submitted += len(items)
         self._seen.update(int(item.payload[0]) for item in items)
 
@@ -361,9 +361,7 @@ def arrival(chance: bytes) -> Arrival:
     )
 
 
-runs = st.tuples(
-    st.sampled_from([0.1, 0.8, 1.0, 1.0, 1.5, 5.0, HANGING]), st.sampled_from([False, False, False, True])
-)
+runs = st.tuples(st.sampled_from([0.1, 0.8, 1.0, 1.0, 1.5, 5.0, HANGING]), st.sampled_from([False, False, False, True]))
 worlds = st.builds(
     World,
     instances=st.integers(1, 3),

@@ -367,7 +367,7 @@ def test_whoever_is_told_of_dropped_items_may_raise_and_the_instances_go_on(
 def test_stopping_does_not_wait_for_a_run_that_hangs(
     running: Running, make_items: MakeItems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vecserve_server.engine.instances._ENDING_SECONDS", 0.05)
+    monkeypatch.setattr("vecserve_server.engine.instances.ENDING_SECONDS", 0.05)
     items = make_items(100)
     running.graph.held = True
     running.instances.submit("text", INTERACTIVE, items)

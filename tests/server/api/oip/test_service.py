@@ -31,7 +31,11 @@ def servicer(gate: Gate) -> InferenceServicer:
 def engine(text_model: TextModel) -> Engine:
     """It works until `broken` is set."""
     engine = SimpleNamespace(catalog=Catalog([text_model]), exhausted=False, broken=False)
-    engine.works = lambda model: not engine.broken
+
+    def works(model: TextModel) -> bool:
+        return not engine.broken
+
+    engine.works = works
     return cast(Engine, engine)
 
 
