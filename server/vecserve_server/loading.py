@@ -51,7 +51,7 @@ class Loader:
         return model
 
     def prepare(self, model: AnyModel, engine: Engine) -> Served:
-        """Warms it up, checks what it computes, measures it, and takes the memory that it will need.
+        """Warms it up, checks what it computes, and measures it.
 
         Raises:
             ArtifactError: its graph fails, or computes what is not a number.
@@ -59,14 +59,21 @@ class Loader:
         """
         self._go_on()
         served = prepare(model, self.settings, engine.clock)
-        self._go_on()
-        take_memory(served, self.settings.instances)
         lane = served.lanes[Priority.INTERACTIVE]
         logger.info(
             "measured %s: %.2f ms a batch and %.3f ms a unit; batches are full at %d",
             *(model.reference, lane.cost.fixed * 1e3, lane.cost.per_unit * 1e3, lane.policy.full),
         )
         return served
+
+    def take_memory(self, served: Served) -> None:
+        """Takes the memory that its busiest moment will need.
+
+        Raises:
+            LoadingStoppedError: it was stopped.
+        """
+        self._go_on()
+        take_memory(served, self.settings.instances)
 
     def _go_on(self) -> None:
         if self._stopped():
@@ -90,7 +97,9 @@ def load_engine(config: ServerConfig, observer: Observer | None = None, loader: 
     _check_names("--model-weights", list(config.model_weights), [model.name for model in models])
     engine = Engine(Catalog(), loader.settings, observer=observer)
     for model in catalog:
-        engine.open(loader.prepare(model, engine))
+        served = loader.prepare(model, engine)
+        loader.take_memory(served)
+        engine.open(served)
     engine.replace_catalog(catalog)
     logger.info("%d instances of %d threads", loader.settings.instances, config.intra_op_threads)
     return engine

@@ -16,6 +16,7 @@ from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.served import Served
 from vecserve_server.engine.threads import yield_to_others
 from vecserve_server.loading import Loader, LoadingStoppedError
+from vecserve_server.memory import return_memory
 from vecserve_server.models.model import AnyModel
 from vecserve_server.models.repository import find_versions
 
@@ -164,6 +165,7 @@ class Rollout:
         for other in self._engine.catalog.versions(model.name):
             if other.manifest.modality != model.manifest.modality:
                 raise ModelLoadError(f"it embeds {model.manifest.modality}s, and {other.reference} does not")
+        # It takes its memory as it serves: to have it now would take the cores from calls for most of the time.
         return self._loader.prepare(model, self._engine)
 
     def _take_over(self, added: Sequence[Served], removed: Sequence[AnyModel]) -> None:
@@ -176,13 +178,16 @@ class Rollout:
         for served in added:
             logger.info("%s takes over", served.model.reference)
         for model in removed:
-            task = asyncio.create_task(self._retire(model))
+            task = asyncio.create_task(self._retire(model), name=f"retire {model.reference}")
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
 
     async def _retire(self, model: AnyModel) -> None:
+        reference = model.reference
         await self._engine.retire(model)
-        logger.info("unloaded %s", model.reference)
+        logger.info("unloaded %s", reference)
+        del model
+        self._thread.submit(return_memory)
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **kwargs))
