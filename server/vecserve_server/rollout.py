@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 from vecserve_server.config import ServerConfig
 from vecserve_server.engine.catalog import Catalog
 from vecserve_server.engine.engine import Engine
-from vecserve_server.engine.errors import DefaultModelError, ModelLoadError, ModelNotFoundError
+from vecserve_server.engine.errors import DefaultModelError, ModelLoadError, ModelNotFoundError, NotReadyError
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.served import Served
 from vecserve_server.engine.threads import yield_to_others
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_STOPPED = "the server is shutting down"
 
 _Look = tuple[tuple[str, int, int], ...]
 """Names, sizes and times of the files of a version."""
@@ -49,6 +51,7 @@ class Rollout:
         self._broken: dict[Path, _Look] = {}
         """Versions that could not be served, and what they looked like then."""
         self._changing = asyncio.Lock()
+        self._stopped = False
         self._retiring: set[asyncio.Task[None]] = set()
         self._thread = ThreadPoolExecutor(1, "load", initializer=yield_to_others, initargs=(Priority.BULK,))
 
@@ -58,6 +61,7 @@ class Rollout:
         Raises:
             ModelNotFoundError: the repository has no such model or version.
             ModelLoadError: it can't be served, and why; what was served goes on.
+            NotReadyError: the server is shutting down.
         """
         async with self._changing:
             pin = int(version) if version.isdecimal() else self._config_pins.get(name)
@@ -125,7 +129,8 @@ class Rollout:
 
     def stop(self) -> None:
         """Begins no more changes."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._stopped = True
+        self._thread.shutdown(wait=False)
 
     def _names(self) -> list[str]:
         names = [entry.name for entry in self._root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
@@ -151,8 +156,8 @@ class Rollout:
         look = await self._run(_look_of, directory)
         try:
             served = await self._run(self._open_and_prepare, directory)
-        except LoadingStoppedError:
-            raise
+        except LoadingStoppedError as error:
+            raise NotReadyError(_STOPPED) from error
         except Exception as error:  # whatever is wrong with it is no reason to disturb what serves
             self._broken[directory] = look
             where = f"{directory.parent.name}@{directory.name}"
@@ -187,9 +192,12 @@ class Rollout:
         await self._engine.retire(model)
         logger.info("unloaded %s", reference)
         del model
-        self._thread.submit(return_memory)
+        if not self._stopped:
+            self._thread.submit(return_memory)
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._stopped:
+            raise NotReadyError(_STOPPED)
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **kwargs))
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vecserve_server.config import ServerConfig
 from vecserve_server.engine.engine import Engine
-from vecserve_server.engine.errors import DefaultModelError, ModelLoadError, ModelNotFoundError
+from vecserve_server.engine.errors import DefaultModelError, ModelLoadError, ModelNotFoundError, NotReadyError
 from vecserve_server.engine.observer import Observer
 from vecserve_server.engine.terms import Terms
 from vecserve_server.loading import Loader, load_engine
@@ -275,6 +275,19 @@ async def test_a_version_that_is_not_there_is_not_found(start: Start, version: s
 
     with pytest.raises(ModelNotFoundError, match=f"has no version '{version}' of model 'first'"):
         await rollout.load("first", version)
+    assert served(engine) == ["first@1", "second@1"]
+
+
+async def test_no_version_takes_over_when_the_server_has_begun_to_shut_down(
+    start: Start, root: Path, write_text_version: Write
+) -> None:
+    engine, rollout = await start()
+    write_text_version(root / "first" / "2")
+
+    rollout.stop()
+
+    with pytest.raises(NotReadyError):
+        await rollout.load("first")
     assert served(engine) == ["first@1", "second@1"]
 
 
