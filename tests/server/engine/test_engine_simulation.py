@@ -382,7 +382,7 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-@settings(max_examples=10 * settings().max_examples)
+@settings(max_examples=5 * settings().max_examples)
 @given(traffic=st.lists(st.binary(min_size=5, max_size=16).map(arrival), max_size=16), world=worlds)
 def test_every_call_ends_once_with_its_vectors_in_order_or_a_reason(
     traffic: list[Arrival], world: World, text_model: TextModel
