@@ -170,7 +170,7 @@ async def test_a_version_of_infinite_vectors_is_broken(start: Start, root: Path,
     engine, rollout = await start()
     write_text_version(root / "first" / "2", factor=float("inf"))
 
-    with pytest.raises(ModelLoadError, match="first run computed a vector that is not finite"):
+    with pytest.raises(ModelLoadError, match="its first run failed: it computed a vector that is not finite"):
         await rollout.load("first")
 
     assert served(engine) == ["first@1", "second@1"]
