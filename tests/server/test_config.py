@@ -356,3 +356,16 @@ def test_an_endpoint_of_traces_without_a_scheme_is_refused() -> None:
 def test_inputs_are_logged_only_at_debug() -> None:
     assert config("--log-level", "debug", "--log-inputs").log_inputs
     assert "log_inputs: is for log_level debug, and log_level is info" in refusal("--log-inputs")
+
+
+def test_admin_is_for_one_worker() -> None:
+    with pytest.raises(ValidationError, match="admin needs workers to be 1, and they are 2"):
+        ServerConfig.from_command_line(["--admin", "--workers", "2"])
+    assert ServerConfig.from_command_line(["--admin"]).admin
+    assert ServerConfig.from_command_line(["--poll-models-seconds", "5", "--workers", "2"]).poll_models_seconds == 5
+
+
+def test_pins_are_versions_by_name() -> None:
+    assert ServerConfig.from_command_line(["--pin", "bert=3", "--pin", "minilm=1"]).pin == {"bert": 3, "minilm": 1}
+    with pytest.raises(ValidationError):
+        ServerConfig.from_command_line(["--pin", "bert=latest"])

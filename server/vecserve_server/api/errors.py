@@ -13,10 +13,13 @@ from google.rpc.status_pb2 import Status
 from vecserve.v1 import error_reason_pb2 as reasons
 from vecserve_server.engine.errors import (
     BatchTooLargeError,
+    DefaultModelError,
     EngineError,
     ExpiredError,
     InferenceFailedError,
     InvalidInputError,
+    ModelFailingError,
+    ModelLoadError,
     ModelNotFoundError,
     NotReadyError,
     OverloadedError,
@@ -48,6 +51,9 @@ _CODES: list[tuple[type[EngineError], Code, reasons.ErrorReason.ValueType]] = [
     (ModelNotFoundError, Code.NOT_FOUND, reasons.ERROR_REASON_MODEL_NOT_FOUND),
     (OverloadedError, Code.UNAVAILABLE, reasons.ERROR_REASON_OVERLOADED),
     (NotReadyError, Code.UNAVAILABLE, reasons.ERROR_REASON_NOT_READY),
+    (ModelFailingError, Code.UNAVAILABLE, reasons.ERROR_REASON_MODEL_FAILING),
+    (ModelLoadError, Code.FAILED_PRECONDITION, reasons.ERROR_REASON_MODEL_LOAD_FAILED),
+    (DefaultModelError, Code.FAILED_PRECONDITION, reasons.ERROR_REASON_DEFAULT_MODEL),
     (ExpiredError, Code.DEADLINE_EXCEEDED, reasons.ERROR_REASON_EXPIRED),
     (UnauthenticatedError, Code.UNAUTHENTICATED, reasons.ERROR_REASON_UNAUTHENTICATED),
     (InferenceFailedError, Code.INTERNAL, reasons.ERROR_REASON_INFERENCE_FAILED),

@@ -26,7 +26,7 @@ class BatchMetrics(Observer):
         self._padding = counter("batch_padding_units", "Units of padding in batches", *served)
         self._sizes = families.histogram("batch_items", "Inputs of each batch", *served, buckets=_ITEMS)
 
-    def loaded(self, model: str) -> None:
+    def begin(self, model: str) -> None:
         """Begins what alerts are about at 0: of a series that begins at 1, Prometheus sees no rise."""
         for refusal in Refusal:
             _ = self._refused[model, refusal.value]

@@ -9,6 +9,7 @@ import onnxruntime
 from prometheus_client import CollectorRegistry, Info, ProcessCollector, start_http_server
 
 from vecserve_server.engine.engine import Engine
+from vecserve_server.engine.observer import Observer
 from vecserve_server.models.model import AnyModel
 from vecserve_server.telemetry.batch_metrics import BatchMetrics
 from vecserve_server.telemetry.call_metrics import CallMetrics
@@ -16,8 +17,8 @@ from vecserve_server.telemetry.gauges import Gauges
 from vecserve_server.telemetry.labelled import Families
 
 
-class Metrics:
-    """The metrics of one server process, on a registry and a port of their own."""
+class Metrics(Observer):
+    """The metrics of one server process, on a registry and a port of their own. Observes which models are served."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -48,7 +49,6 @@ class Metrics:
         self._gauges.load, self._gauges.serving = engine.load, serving
 
     def loaded(self, model: AnyModel) -> None:
-        """Tells of a model that serves."""
         manifest = model.manifest
         self._models.labels(model.name, model.version).info(
             {
@@ -59,10 +59,10 @@ class Metrics:
             }
         )
         self._served.add((model.name, model.version))
-        self.batches.loaded(model.name)
+        self.batches.begin(model.name)
 
     def unloaded(self, model: AnyModel) -> None:
-        """Tells of a version of a model that no longer serves; with the last one go all series of the model."""
+        # With its last version go all series of the model.
         self._served.discard((model.name, model.version))
         self._models.remove(model.name, model.version)
         if not any(name == model.name for name, _ in self._served):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from vecserve_server.config import ServerConfig
 from vecserve_server.engine.engine import Engine
-from vecserve_server.models.model import AnyModel
 from vecserve_server.telemetry.call_log import CallLog
 from vecserve_server.telemetry.calls import CallObserver, CallObservers
 from vecserve_server.telemetry.metrics import Metrics
@@ -46,7 +45,8 @@ class Telemetry:
             logger.warning("log_inputs is set: the log shows the texts of calls")
         self.calls = CallObservers(calls) if calls else None
         """Observes calls, if anything does."""
-        self.engine: Sequence[Observer] = [each.batches for each in followers]
+        models = [self._metrics] if self._metrics else []
+        self.engine: Sequence[Observer] = [*models, *(each.batches for each in followers)]
         """Observe the engine."""
 
     def serve(self) -> None:
@@ -62,16 +62,6 @@ class Telemetry:
         """Looks at the engine, and at whether calls are answered, at each scrape from now on."""
         if self._metrics:
             self._metrics.watch(engine, serving)
-
-    def loaded(self, model: AnyModel) -> None:
-        """Tells of a model that serves."""
-        if self._metrics:
-            self._metrics.loaded(model)
-
-    def unloaded(self, model: AnyModel) -> None:
-        """Tells of a version of a model that no longer serves."""
-        if self._metrics:
-            self._metrics.unloaded(model)
 
     async def close(self, seconds: float) -> None:
         """Sends the last traces, for at most so many seconds."""

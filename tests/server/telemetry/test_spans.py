@@ -20,8 +20,9 @@ from vecserve_server.api.gate import Gate
 from vecserve_server.api.intake import Intake
 from vecserve_server.api.interceptor import CallInterceptor
 from vecserve_server.engine.catalog import Catalog
-from vecserve_server.engine.engine import Engine, EngineSettings
+from vecserve_server.engine.engine import Engine
 from vecserve_server.engine.observer import Observers
+from vecserve_server.engine.settings import EngineSettings
 from vecserve_server.models.model import TextModel
 from vecserve_server.telemetry.tracing import Tracing
 

@@ -40,21 +40,21 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
     async def ServerLive(
         self, request: pb.ServerLiveRequest, context: ServicerContext[pb.ServerLiveRequest, pb.ServerLiveResponse]
     ) -> pb.ServerLiveResponse:
-        return pb.ServerLiveResponse(live=True)
+        return pb.ServerLiveResponse(live=self._gate.is_live)
 
     async def ServerReady(
         self, request: pb.ServerReadyRequest, context: ServicerContext[pb.ServerReadyRequest, pb.ServerReadyResponse]
     ) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=self._gate.is_open)
+        return pb.ServerReadyResponse(ready=self._gate.is_ready)
 
     async def ModelReady(
         self, request: pb.ModelReadyRequest, context: ServicerContext[pb.ModelReadyRequest, pb.ModelReadyResponse]
     ) -> pb.ModelReadyResponse:
         try:
-            self._model("name", request.name, request.version)
+            model = self._model("name", request.name, request.version)
         except (ModelNotFoundError, NotReadyError):
             return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=True)
+        return pb.ModelReadyResponse(ready=self._gate.engine.works(model))
 
     async def ServerMetadata(
         self,
@@ -68,7 +68,8 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         request: pb.ModelMetadataRequest,
         context: ServicerContext[pb.ModelMetadataRequest, pb.ModelMetadataResponse],
     ) -> pb.ModelMetadataResponse:
-        return metadata(self._model("name", request.name, request.version))
+        model = self._model("name", request.name, request.version)
+        return metadata(model, [other.version for other in self._gate.engine.catalog.versions(model.name)])
 
     async def ModelInfer(
         self, request: pb.ModelInferRequest, context: ServicerContext[pb.ModelInferRequest, pb.ModelInferResponse]
@@ -103,19 +104,23 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         request: pb.RepositoryIndexRequest,
         context: ServicerContext[pb.RepositoryIndexRequest, pb.RepositoryIndexResponse],
     ) -> pb.RepositoryIndexResponse:
-        index = pb.RepositoryIndexResponse.ModelIndex
-        models = [index(name=model.name, version=model.version, state="READY") for model in self._gate.engine.catalog]
+        engine = self._gate.engine
+        ready = {model: engine.works(model) for model in engine.catalog}
+        models = [_index(model, ready=ready[model]) for model in ready if ready[model] or not request.ready]
         return pb.RepositoryIndexResponse(models=models)
 
     def _model(self, field: str, name: str, version: str) -> AnyModel:
-        """The model that a request names, in `field`; whichever version is served if it names none."""
+        """The model that a request names, in `field`; in its highest version if it names none."""
         catalog = self._gate.engine.catalog
         if not name:
             raise InvalidInputError([Violation(field, "is empty: RepositoryIndex shows the names")])
-        model = catalog.get(name)
-        if version not in ("", model.version):
-            raise ModelNotFoundError(name, f"model '{name}' is loaded in version '{model.version}', not '{version}'")
-        return model
+        return catalog.version(name, version)
+
+
+def _index(model: AnyModel, *, ready: bool) -> pb.RepositoryIndexResponse.ModelIndex:
+    return pb.RepositoryIndexResponse.ModelIndex(
+        name=model.name, version=model.version, state="READY" if ready else "UNAVAILABLE"
+    )
 
 
 async def _embed(engine: Engine, model: AnyModel, tensors: Tensors, options: InferOptions, terms: Terms) -> Embeddings:
