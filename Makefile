@@ -18,10 +18,10 @@ HARNESSES := .harnesses
 # What clients without protos or reflection load; the comments are in it.
 PROTOSET := protos/vecserve.protoset
 
-.PHONY: help setup models demo serve test test-harnesses bench bench-int8 bench-gpu precision check format protos clean
+.PHONY: help setup models demo serve test test-harnesses bench bench-int8 bench-gpu bench-telemetry precision dashboard-picture check check-alerts format protos clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## create .venv with everything (3 GB to fetch on Linux: torch is the CUDA build)
 
@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "vecserve needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cli,server,cpu,export,loadtest,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cli,server,cpu,tracing,export,loadtest,dev]'
 	@touch $@
 
 models: models/all-minilm-l6-v2/1/manifest.json models/all-minilm-l6-v2-int8/1/manifest.json models/resnet50/1/manifest.json ## export the example models into models/
@@ -68,6 +68,12 @@ bench-int8: models ## time int8 beside fp32 and ONNX Runtime's dynamic int8; INT
 bench-gpu: models ## measure all of an execution provider, cuda if not told: GPU="--provider tensorrt --help"
 	PYTHONPATH=tests:tests/integration $(BIN)/python -m benchmarks.matrix $(GPU)
 
+bench-telemetry: $(INSTALLED) ## time what metrics, traces and logs add to a call
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.telemetry
+
+dashboard-picture: models ## draw the dashboard's panels from phases of load, into docs/: needs prometheus on the PATH
+	PYTHONPATH=tests:tests/integration $(BIN)/python -m benchmarks.dashboard $(DASHBOARD)
+
 precision: models ## write tables and plots of docs/precision.md; PRECISION="--help" shows the options
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.precision $(PRECISION)
 
@@ -75,6 +81,10 @@ check: $(INSTALLED) check-protos ## format, lint, types, protos, stubs up to dat
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/pyright
+
+check-alerts: ## check and test the alert rules: needs promtool on the PATH (Debian: prometheus)
+	promtool check rules docs/prometheus/alerts.yml
+	promtool test rules tests/prometheus/alerts_test.yml
 
 format: $(INSTALLED) ## apply the formatter and the lint fixes that are safe
 	$(BIN)/ruff format

@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
         return _fail(
             f'{error}. The flag takes NAME=VALUE or JSON, the environment variable JSON: {{"NAME": "VALUE"}}', 2
         )
-    configure_logs(config.log_level, with_pid=config.workers > 1)
+    configure_logs(config.log_level, config.log_format, with_pid=config.workers > 1)
     # Batches are tokenized on our own threads; the library's pool would take the instances' cores.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:

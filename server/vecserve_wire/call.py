@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-_OK, _CANCELLED, _UNKNOWN, _INVALID_ARGUMENT, _DEADLINE_EXCEEDED, _RESOURCE_EXHAUSTED = 0, 1, 2, 3, 4, 8
+_OK, _CANCELLED, _UNKNOWN, _INVALID_ARGUMENT, _DEADLINE_EXCEEDED = 0, 1, 2, 3, 4
+_RESOURCE_EXHAUSTED, _UNAVAILABLE = 8, 14
 
 _HEAD: Final = response_head()
 
@@ -135,6 +136,10 @@ class Call:
         if self._task:
             self._task.cancel()
 
+    def give_up(self) -> None:
+        """The server ends, and waits no longer for the handler."""
+        self._fail(_UNAVAILABLE, "the server is shutting down")
+
     def _acknowledge(self) -> None:
         """Lets the peer send more, once it has used half of its window, unless the handler is behind with reading."""
         window = self._connection.limits.window
@@ -145,6 +150,7 @@ class Call:
     def _start(self) -> None:
         if not self._task:
             self._task = self._connection.loop.create_task(self._run())
+            self._task.add_done_callback(self._tell_if_done)
 
     def _expire(self) -> None:
         self._fail(_DEADLINE_EXCEEDED, "the deadline has passed")
@@ -273,8 +279,14 @@ class Call:
         self._inbox.clear()
         self._connection.closed(self)
         self._wake()
-        for callback in self._done:
-            callback(self)
+        self._tell_if_done()
+
+    def _tell_if_done(self, _: object = None) -> None:
+        """Tells those who want to know once the call has ended for its peer and its handler, whichever comes last."""
+        if self._ended and (self._task is None or self._task.done()):
+            for callback in self._done:
+                callback(self)
+            self._done.clear()
 
     def _header_frame(self) -> bytes:
         block = response_head(self._metadata) if self._metadata else _HEAD

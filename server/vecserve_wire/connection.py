@@ -180,6 +180,12 @@ class Connection(asyncio.Protocol):
             if not self._calls:
                 self._leave()
 
+    def end_calls(self) -> None:
+        """Gives up what is under way, and with it the connection."""
+        self.refuse_calls()
+        for call in list(self._calls.values()):
+            call.give_up()
+
     def end(self, reason: str) -> None:
         """Ends it now, calls or not, and says why."""
         self.write(frames.goaway(self._last_id, frames.NO_ERROR, reason))

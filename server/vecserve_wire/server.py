@@ -18,6 +18,7 @@ Intercept = Callable[[Details, Find], Any | None]
 """Is asked in place of `Find`, before any message of the call is read."""
 
 _BACKLOG = 1024
+_LAST_WORDS_SECONDS = 1.0
 
 
 class Server:
@@ -82,11 +83,17 @@ class Server:
             listener.close()
         for connection in list(self._connections):
             connection.drain()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._empty.wait(), grace)
+        await self._emptied(grace)
+        for connection in list(self._connections):
+            connection.end_calls()
+        await self._emptied(_LAST_WORDS_SECONDS)
         for connection in list(self._connections):
             connection.abort()
         await self._empty.wait()
+
+    async def _emptied(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), seconds)
 
     def opened(self, connection: Connection) -> bool:
         if len(self._connections) >= self.limits.max_connections:

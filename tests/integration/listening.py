@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from vecserve_server.api.gate import Gate
 from vecserve_server.api.health import Health
 from vecserve_server.config import ServerConfig
 from vecserve_server.listening.listener import Listener
@@ -33,7 +34,7 @@ class Service:
             "Stream": grpc.stream_stream_rpc_method_handler(self._stream, bytes, bytes),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("vecserve.v1.Test", handlers),))
-        await Health([]).add_to(server)
+        await Health([], Gate()).add_to(server)
 
     async def _echo(self, request: bytes, context: Any) -> bytes:
         self.handled.append(request)
@@ -66,5 +67,5 @@ async def listening(**settings: Any) -> AsyncGenerator[Listening]:
     settings.setdefault("address", "127.0.0.1:0")
     config = ServerConfig(**settings)
     listener, service = Listener(config, shares_port=False), Service()
-    async with listener.listening(service.add_to, Health([]).add_to) as address:
+    async with listener.listening(service.add_to, Health([], Gate()).add_to) as address:
         yield Listening(address, service, listener)

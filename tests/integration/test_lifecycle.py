@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -188,3 +189,19 @@ def assert_not_ready(error: grpc.RpcError) -> None:
         detail.Unpack(retry)
     assert info.reason == "ERROR_REASON_NOT_READY"
     assert retry.retry_delay.ToTimedelta().total_seconds() > 0
+
+
+def test_sigterm_ends_a_server_that_loads_its_models(example_models: Path, tmp_path: Path) -> None:
+    for number in range(12):  # which takes ten seconds or more
+        (tmp_path / f"model-{number}").symlink_to(example_models / "resnet50")
+    command = [sys.executable, "-m", "vecserve", "serve", "--models", str(tmp_path), "--address", "127.0.0.1:0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert any("loaded model-0@1" in line for line in process.stderr)
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        log = process.stderr.read()
+        assert process.wait(timeout=60) == 0
+    assert time.monotonic() - started < 8
+    assert "loaded model-9" not in log
+    assert "Traceback" not in log

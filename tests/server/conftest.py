@@ -36,7 +36,7 @@ settings.register_profile(
 settings.load_profile("vecserve")
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-_WORDS = ["the", "cat", "sat", "on", "mat", "query", ":", "hello", "world", "猫", "кот", "##s", "nan", "crash"]
+_WORDS = ["the", "cat", "sat", "on", "mat", "query", ":", "hello", "world", "猫", "кот", "##s", "hang", "nan", "crash"]
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _VOCABULARY = [*_SPECIAL, *_LETTERS, *(f"##{letter}" for letter in _LETTERS), *_WORDS]
 _TEXT_DIMENSIONS = 8
@@ -72,7 +72,10 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def text_artifact(models_dir: Path) -> Path:
-    """Mean of token embeddings. The word `nan` makes a vector NaN, the word `crash` fails the whole run."""
+    """Mean of token embeddings.
+
+    The word `nan` makes a vector NaN, the word `crash` fails the whole run, and with the word `hang` a run never ends.
+    """
     return models_dir / "tiny-text" / "1"
 
 
@@ -102,10 +105,16 @@ def manifest_of() -> Callable[..., Manifest]:
     return _manifest
 
 
-def _write_text_artifact(directory: Path) -> None:
+@pytest.fixture(scope="session")
+def write_text_version() -> Callable[..., None]:
+    """Writes the artifact of `text_artifact` to a directory, as another version: `factor` scales its vectors."""
+    return _write_text_artifact
+
+
+def _write_text_artifact(directory: Path, factor: float = 1.0) -> None:
     directory.mkdir(parents=True)
     _tokenizer().save(str(directory / TOKENIZER_FILE))
-    onnx.save(_text_graph(), directory / GRAPH_FILE)
+    onnx.save(_text_graph(factor), directory / GRAPH_FILE)
     spec = TextInput(
         max_token_count=_TEXT_TOKENS,
         pad_token_id=0,
@@ -168,8 +177,8 @@ def _tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def _text_graph() -> onnx.ModelProto:
-    table = np.random.default_rng(0).standard_normal((len(_VOCABULARY), _TEXT_DIMENSIONS)).astype(np.float32)
+def _text_graph(factor: float) -> onnx.ModelProto:
+    table = factor * np.random.default_rng(0).standard_normal((len(_VOCABULARY), _TEXT_DIMENSIONS)).astype(np.float32)
     table[_VOCABULARY.index("nan")] = np.nan
     table = table[: _VOCABULARY.index("crash")]  # the last word: its row is out of bounds
     nodes = [
@@ -179,15 +188,50 @@ def _text_graph() -> onnx.ModelProto:
         helper.make_node("Mul", ["tokens", "mask"], ["read"]),
         helper.make_node("ReduceSum", ["read", "sequence"], ["sum"], keepdims=0),
         helper.make_node("ReduceSum", ["mask", "sequence"], ["count"], keepdims=0),
-        helper.make_node("Div", ["sum", "count"], ["embeddings"]),
+        helper.make_node("Div", ["sum", "count"], ["mean"]),
+        *_hanging("mean", "embeddings"),
     ]
     inputs = [
         helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"])
         for name in ("input_ids", "attention_mask")
     ]
-    constants = {"table": table, "last": np.array([-1], np.int64), "sequence": np.array([1], np.int64)}
+    constants = {
+        "table": table,
+        "last": np.array([-1], np.int64),
+        "sequence": np.array([1], np.int64),
+        "hang": np.array(_VOCABULARY.index("hang"), np.int64),
+        "for_ever": np.array(10**15, np.int64),
+        "continue": np.array(True),
+    }
     facts = {"precision": "fp32", "pooling": "mean", "input.max_token_count": str(_TEXT_TOKENS)}
     return _model(nodes, inputs, _TEXT_DIMENSIONS, constants, facts)
+
+
+def _hanging(source: str, target: str) -> list[onnx.NodeProto]:
+    """Copies a tensor, as often as there are words `hang`, times a number that is never reached."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go_on"], ["going_on"]),
+            helper.make_node("Identity", ["before"], ["after"]),
+        ],
+        "copying",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("going_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, None),
+        ],
+    )
+    return [
+        helper.make_node("Equal", ["input_ids", "hang"], ["hangs"]),
+        helper.make_node("Cast", ["hangs"], ["hung"], to=TensorProto.INT64),
+        helper.make_node("ReduceSum", ["hung"], ["words"], keepdims=0),
+        helper.make_node("Mul", ["words", "for_ever"], ["rounds"]),
+        helper.make_node("Loop", ["rounds", "continue", source], [target], body=body),
+    ]
 
 
 def _image_graph() -> onnx.ModelProto:

@@ -100,6 +100,46 @@ def test_any_other_address_is_refused_with_an_example(address: str) -> None:
     assert f"(given: {address!r})" in message
 
 
+@pytest.mark.parametrize("address", ["unix:/run/vecserve.sock", "unix:///run/vecserve.sock"])
+def test_an_address_may_be_a_unix_socket(address: str) -> None:
+    assert config("--address", address).address == "unix:/run/vecserve.sock"
+
+
+@pytest.mark.parametrize("address", ["unix:", "unix://", f"unix:/{'a' * 103}"])
+def test_a_path_that_no_socket_can_have_is_refused(address: str) -> None:
+    assert "must be unix:PATH with a path of at most 103 bytes" in refusal("--address", address)
+
+
+def test_several_workers_are_refused_at_a_unix_socket() -> None:
+    message = refusal("--address", "unix:/run/vecserve.sock", "--workers", "2")
+
+    assert message.startswith("workers: must be 1 with a Unix socket")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--tls-cert", "a.pem"], "--tls-cert and --tls-key go together"),
+        (["--tls-key", "a.key"], "--tls-cert and --tls-key go together"),
+        (["--tls-client-ca", "a.pem"], "--tls-client-ca needs --tls-cert and --tls-key"),
+    ],
+)
+def test_settings_of_tls_that_lack_others_are_refused(flags: list[str], message: str) -> None:
+    assert refusal(*flags).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("flags", "exempt"),
+    [
+        ([], ["health"]),
+        (["--tokens-exempt", "health,reflection"], ["health", "reflection"]),
+        (["--tokens-exempt", "[]"], []),
+    ],
+)
+def test_what_needs_no_token_is_a_list(flags: list[str], exempt: list[str]) -> None:
+    assert config(*flags).tokens_exempt == exempt
+
+
 def test_metrics_have_an_address_only_if_it_is_set() -> None:
     assert config().metrics_address is None
     assert config("--metrics-address", "127.0.0.1:9090").metrics_address == "127.0.0.1:9090"
@@ -134,6 +174,14 @@ def test_models_weigh_the_same_unless_it_is_said() -> None:
         ("--max-queue-seconds", "inf", "max_queue_seconds: Input should be a finite number (given: 'inf')"),
         ("--grace-seconds", "0", "grace_seconds: Input should be greater than 0 (given: '0')"),
         ("--max-message-bytes", "2147483648", "max_message_bytes: Input should be less than or equal to 2147483647"),
+        (
+            "--max-connection-age-seconds",
+            "-1",
+            "max_connection_age_seconds: Input should be greater than or equal to 0",
+        ),
+        ("--keepalive-seconds", "0", "keepalive_seconds: Input should be greater than 0 (given: '0')"),
+        ("--socket-mode", "0o660", "socket_mode: must be three octal digits, e.g. 660 for the owner and the group"),
+        ("--tokens-exempt", "all", "tokens_exempt.0: Input should be 'health' or 'reflection' (given: 'all')"),
         ("--model-weights", "bert=0", "model_weights.bert: Input should be greater than 0 (given: '0')"),
         ("--model-weights", "bert=inf", "model_weights.bert: Input should be a finite number (given: 'inf')"),
         ("--provider", "tpu", "provider: must be one of cpu, cuda, tensorrt, openvino, or another's full name, e.g. "),
@@ -292,3 +340,32 @@ def test_raw_options_that_cannot_be_read_are_refused_by_name(capsys: pytest.Capt
     assert "provider_options: not enough values to unpack (expected 2, got 1). The flag takes NAME=VALUE or JSON" in (
         capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("endpoint", ["http://localhost:4317", "https://collector.example:4317/"])
+def test_an_endpoint_of_traces_is_a_url(endpoint: str) -> None:
+    assert config("--otlp-endpoint", endpoint).otlp_endpoint == endpoint
+
+
+def test_an_endpoint_of_traces_without_a_scheme_is_refused() -> None:
+    message = refusal("--otlp-endpoint", "localhost:4317")
+
+    assert message.startswith("otlp_endpoint: must be http://HOST:PORT, or https://HOST:PORT for TLS")
+
+
+def test_inputs_are_logged_only_at_debug() -> None:
+    assert config("--log-level", "debug", "--log-inputs").log_inputs
+    assert "log_inputs: is for log_level debug, and log_level is info" in refusal("--log-inputs")
+
+
+def test_admin_is_for_one_worker() -> None:
+    with pytest.raises(ValidationError, match="admin needs workers to be 1, and they are 2"):
+        ServerConfig.from_command_line(["--admin", "--workers", "2"])
+    assert ServerConfig.from_command_line(["--admin"]).admin
+    assert ServerConfig.from_command_line(["--poll-models-seconds", "5", "--workers", "2"]).poll_models_seconds == 5
+
+
+def test_pins_are_versions_by_name() -> None:
+    assert ServerConfig.from_command_line(["--pin", "bert=3", "--pin", "minilm=1"]).pin == {"bert": 3, "minilm": 1}
+    with pytest.raises(ValidationError):
+        ServerConfig.from_command_line(["--pin", "bert=latest"])

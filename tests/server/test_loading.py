@@ -1,3 +1,4 @@
+import itertools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from vecserve_server.engine.observer import Observer
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.scheduler import Batch
 from vecserve_server.engine.terms import Terms
-from vecserve_server.loading import SettingError, load_engine
+from vecserve_server.loading import Loader, LoadingStoppedError, SettingError, load_engine
 from vecserve_server.models.inputs import TextInputs
 from vecserve_server.models.manifest import MANIFEST_FILE, ArtifactError, Manifest, Source
 
@@ -82,12 +83,24 @@ def test_a_default_that_does_not_fit_is_refused_by_its_flag(
 async def test_weights_reach_the_lanes_of_their_models(config: ServerConfig) -> None:
     engine = load_engine(config.model_copy(update={"model_weights": {"tiny-text": 3.0}}))
 
-    assert {key: lane.weight for key, lane in engine.lanes.items()} == {
-        ("tiny-image", Priority.INTERACTIVE): 1.0,
-        ("tiny-image", Priority.BULK): 1.0,
-        ("tiny-text", Priority.INTERACTIVE): 3.0,
-        ("tiny-text", Priority.BULK): 3.0,
-    }
+    for model, weight in zip(engine.catalog, (1.0, 3.0), strict=True):
+        assert {priority: lane.weight for priority, lane in engine.served(model).lanes.items()} == {
+            Priority.INTERACTIVE: weight,
+            Priority.BULK: weight,
+        }
+
+
+def test_a_pin_of_a_model_that_is_not_there_is_refused_with_those_that_are(config: ServerConfig) -> None:
+    with pytest.raises(SettingError, match="--pin names bert, and loaded are: tiny-image, tiny-text"):
+        load_engine(config.model_copy(update={"pin": {"bert": 1}}))
+
+
+@pytest.mark.parametrize("steps", range(5))
+def test_loading_ends_before_the_next_step_when_it_is_stopped(config: ServerConfig, steps: int) -> None:
+    answers = itertools.chain([False] * steps, itertools.repeat(True))
+
+    with pytest.raises(LoadingStoppedError):
+        load_engine(config, loader=Loader(config, lambda: next(answers)))
 
 
 def test_a_weight_of_a_model_that_is_not_there_is_refused_with_those_that_are(config: ServerConfig) -> None:
@@ -100,8 +113,8 @@ async def test_what_was_measured_is_told(config: ServerConfig, caplog: pytest.Lo
         load_engine(config)
 
     assert [message.split(":")[0] for message in caplog.messages if "batches are full at" in message] == [
-        "measured tiny-image",
-        "measured tiny-text",
+        "measured tiny-image@1",
+        "measured tiny-text@1",
     ]
 
 

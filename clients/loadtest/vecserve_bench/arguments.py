@@ -164,9 +164,14 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--address",
         default=os.environ.get("VECSERVE_ADDRESS") or "127.0.0.1:50051",
-        metavar="HOST:PORT",
-        help="server to call, without TLS; $VECSERVE_ADDRESS sets the default (now %(default)s)",
+        metavar="ADDRESS",
+        help="server to call, HOST:PORT or unix:PATH, without TLS; $VECSERVE_ADDRESS sets the default "
+        "(now %(default)s)",
     )
+    group.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="file of a bearer token, in place of $VECSERVE_TOKEN"
+    )
+    group.add_argument("--plaintext-token", action="store_true", help="send the token over a network too")
     group.add_argument(
         "--api",
         choices=get_args(ApiName),

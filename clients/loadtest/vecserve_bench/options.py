@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vecserve.commands.connection import authorization
 from vecserve_bench.arguments import CAPACITY_CONCURRENCY, DEFAULT_CONCURRENCY, build_parser
 from vecserve_bench.objective import Objective
 from vecserve_bench.settings import AtConcurrency, AtRate, Content, Pressure, Service, Step
@@ -53,7 +54,7 @@ def parse(argv: Sequence[str]) -> Options:
     given = parser.parse_args(argv)
     try:
         return _options(given)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
 
 
@@ -111,6 +112,7 @@ def _service(given: argparse.Namespace) -> Service:
     metadata = tuple(given.metadata)
     if given.priority:
         metadata += (("x-vecserve-priority", given.priority),)
+    metadata += authorization(given.address, given.token_file, plaintext_allowed=given.plaintext_token)
     return Service(given.address, given.api, given.model, given.prompt, metadata, given.deadline, streamed=given.stream)
 
 

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from vecserve_loadtest.calls import Call
 from vecserve_loadtest.connection import Connection
+from vecserve_loadtest.plan import UNIX
 from vecserve_loadtest.poller import Poller
 from vecserve_loadtest.stream import StreamConnection
 
@@ -25,16 +26,18 @@ class Endpoint:
     """Where a server listens."""
 
     family: int
-    address: tuple[object, ...]
+    address: tuple[object, ...] | str
     """As `socket.connect` takes it for the family."""
 
 
 def resolve(address: str) -> list[Endpoint]:
-    """Return the endpoints of HOST:PORT, in the order in which to try them.
+    """Return the endpoints of HOST:PORT or unix:PATH, in the order in which to try them.
 
     Raises:
         OSError: If the host has no address.
     """
+    if address.startswith(UNIX):
+        return [Endpoint(socket.AF_UNIX, address.removeprefix(UNIX))]
     host, _, port = address.rpartition(":")
     found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
     return [Endpoint(family, sockaddr) for family, _, _, _, sockaddr in found]
@@ -78,7 +81,8 @@ class Link:
         self._unsent: bytes | memoryview = b""
         self._socket = socket.socket(endpoint.family, socket.SOCK_STREAM)
         self._socket.setblocking(False)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if endpoint.family != socket.AF_UNIX:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         failure = self._socket.connect_ex(endpoint.address)
         if failure not in (0, errno.EINPROGRESS):
             self._socket.close()

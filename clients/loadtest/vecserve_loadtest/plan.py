@@ -8,6 +8,9 @@ from typing import Final, Literal, TypeAlias, get_args
 Arrivals: TypeAlias = Literal["constant", "poisson"]
 Keep: TypeAlias = Literal["none", "first", "all"]
 
+UNIX: Final = "unix:"
+"""What the address of a Unix socket begins with; a path follows."""
+
 MAX_CONNECTIONS: Final = 500
 """Of a plan. They are waited for with select, which takes descriptors below 1024; a process has others too."""
 
@@ -124,7 +127,7 @@ class Plan:
     """
 
     address: str
-    """HOST:PORT of a server that speaks HTTP/2 without TLS."""
+    """HOST:PORT or unix:PATH of a server that speaks HTTP/2 without TLS."""
     loads: tuple[Load, ...]
     duration: float
     """Length of the window that is measured; of a load with a number of calls, its greatest length."""
@@ -145,8 +148,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         host, _, port = self.address.rpartition(":")
-        if not host or not port.isdecimal():
-            raise ValueError(f"address must be HOST:PORT, such as 127.0.0.1:50051, not {self.address!r}")
+        if not self.address.startswith(UNIX) and not (host and port.isdecimal()):
+            raise ValueError(f"address must be HOST:PORT, such as 127.0.0.1:50051, or unix:PATH, not {self.address!r}")
         if not self.loads:
             raise ValueError("loads is empty: there is nothing to run")
         if sum(load.connections for load in self.loads) > MAX_CONNECTIONS:

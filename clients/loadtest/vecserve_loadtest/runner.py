@@ -12,7 +12,7 @@ from vecserve_loadtest.headers import request_headers
 from vecserve_loadtest.link import Endpoint, resolve
 from vecserve_loadtest.observer import REPORT_EVERY, Observer, Unobserved
 from vecserve_loadtest.pacing import Window
-from vecserve_loadtest.plan import Load, Plan
+from vecserve_loadtest.plan import UNIX, Load, Plan
 from vecserve_loadtest.poller import Poller
 from vecserve_loadtest.pool import Pool, Target
 from vecserve_loadtest.realtime import is_realtime
@@ -139,7 +139,9 @@ def _open(plan: Plan, poller: Poller, clock: Clock) -> list[Pool]:
 
 def _target(plan: Plan, load: Load, endpoints: Sequence[Endpoint]) -> Target:
     workload = load.workload
-    headers = request_headers(plan.address, workload.method, workload.metadata, workload.deadline)
+    # A path is no authority: gRPC's own clients say localhost too.
+    authority = "localhost" if plan.address.startswith(UNIX) else plan.address
+    headers = request_headers(authority, workload.method, workload.metadata, workload.deadline)
     return Target(endpoints, headers, plan.connect_timeout, workload.streamed)
 
 

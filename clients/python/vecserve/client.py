@@ -15,11 +15,12 @@ from vecserve.chunks import Chunk, Dtype, Truncation, image_chunks, text_chunks,
 from vecserve.embeddings import Embeddings, decoded, joined
 from vecserve.flight import Flight
 from vecserve.images import ImageInput
-from vecserve.models import ModelInfo
+from vecserve.models import ModelInfo, ModelVersion
 from vecserve.options import Attempts, Deadline, Options
 from vecserve.retry import RetryPolicy
 from vecserve.security import Tls, Token
-from vecserve.v1 import model_service_pb2
+from vecserve.v1 import admin_service_pb2, model_service_pb2
+from vecserve.v1.admin_service_pb2_grpc import AdminServiceStub
 from vecserve.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from vecserve.v1.model_service_pb2_grpc import ModelServiceStub
 
@@ -65,6 +66,7 @@ class Client:
         self._channel = open_channel(self._options)
         self._embeddings = EmbeddingServiceStub(self._channel)
         self._models = ModelServiceStub(self._channel)
+        self._admin = AdminServiceStub(self._channel)
 
     def embed_text(
         self,
@@ -160,6 +162,35 @@ class Client:
         request = model_service_pb2.GetModelRequest(name=name)
         attempts = Attempts(self._options, self._options.deadline(timeout))
         return ModelInfo.from_proto(answer(self._models.GetModel, request, attempts, time.sleep))
+
+    def load_model(self, name: str, version: str = "", *, timeout: float | None = None) -> list[ModelVersion]:
+        """Have a version take over that is in the server's model repository, or the highest one there.
+
+        Only servers that run with `--admin` do it. Calls go on meanwhile.
+
+        Returns:
+            Every version that is served under the name now, the highest last.
+
+        Raises:
+            ModelNotFoundError: If the repository has no such model or version.
+            ModelLoadError: If it can't be served; what was served goes on.
+            VecserveError: If the call fails otherwise.
+        """
+        request = admin_service_pb2.LoadModelRequest(name=name, version=version)
+        attempts = Attempts(self._options, self._options.deadline(timeout))
+        return [*map(ModelVersion.from_proto, answer(self._admin.LoadModel, request, attempts, time.sleep).versions)]
+
+    def unload_model(self, name: str, *, timeout: float | None = None) -> list[ModelVersion]:
+        """Have the server take a model out, and return the versions that it served; see `load_model`.
+
+        Raises:
+            ModelNotFoundError: If it isn't loaded.
+            DefaultModelError: If it is what calls mean that name no model.
+            VecserveError: If the call fails otherwise.
+        """
+        request = admin_service_pb2.UnloadModelRequest(name=name)
+        attempts = Attempts(self._options, self._options.deadline(timeout))
+        return [*map(ModelVersion.from_proto, answer(self._admin.UnloadModel, request, attempts, time.sleep).versions)]
 
     def close(self) -> None:
         """Close the connection. Calls that are under way in other threads are cancelled."""

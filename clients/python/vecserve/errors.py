@@ -7,7 +7,10 @@
     ├── ModelNotFoundError         the server has no model of that name
     ├── UnavailableError           nothing was computed, and a later call may succeed
     │   ├── OverloadedError        the queue is full, or the deadline can't be met
-    │   └── NotReadyError          the server is starting or draining
+    │   ├── NotReadyError          the server is starting or draining
+    │   └── ModelFailingError      the model's last runs on this server all failed
+    ├── ModelLoadError             a version of a model can't be served
+    ├── DefaultModelError          a default model can't be unloaded
     ├── DeadlineExceededError      the timeout passed without an answer
     ├── InferenceFailedError       the runtime failed: the server's log has the cause under the request id
     ├── UnauthenticatedError       no credentials, or wrong ones
@@ -110,6 +113,18 @@ class OverloadedError(UnavailableError):
 
 class NotReadyError(UnavailableError):
     """The server is starting or draining."""
+
+
+class ModelFailingError(UnavailableError):
+    """The model's last runs on the server all failed; it is tried again by itself."""
+
+
+class ModelLoadError(VecserveError):
+    """A version of a model can't be served, and the message says why; what was served goes on."""
+
+
+class DefaultModelError(VecserveError):
+    """The model is what calls mean that name none, and can't be unloaded."""
 
 
 class DeadlineExceededError(VecserveError):

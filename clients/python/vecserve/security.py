@@ -59,8 +59,8 @@ def check_token_is_private(address: str, *, tls: bool) -> None:
     """Raise ValueError where a token would be sent over a network in plain text."""
     if not tls and not is_local(address):
         raise ValueError(
-            f"a token for {address} would be sent in plain text, for all on the way to read: use TLS, or say that you "
-            "want it so with plaintext_token"
+            f"a token for {address} would be sent in plain text, for all on the way to read: use TLS, or allow it with "
+            "plaintext_token, --plaintext-token of the commands"
         )
 
 

@@ -11,6 +11,7 @@ from vecserve_server.engine.terms import Terms
 from vecserve_server.engine.timings import Timings
 from vecserve_server.models.inputs import InvalidItemsError
 from vecserve_server.models.model import AnyModel
+from vecserve_server.telemetry.calls import current_call
 
 
 class Embedder:
@@ -30,9 +31,11 @@ class Embedder:
 
     async def text(self, request: pb.EmbedTextRequest, terms: Terms) -> tuple[pb.EmbedTextResponse, Timings]:
         engine = self._gate.engine
-        model = engine.catalog.text_model(request.model)
+        call = current_call()
+        call.model = model = engine.catalog.text_model(request.model)
         inputs = text_inputs(request, model, self._max_items)
         encoding = VectorEncoding.of(request.vector, model.manifest)
+        call.embeds(inputs, terms)
         result = await named(engine.embed_texts(model, inputs, terms), "texts[{}]")
         embeddings = _embeddings(result, encoding)
         response = pb.EmbedTextResponse(embeddings=embeddings, format=encoding.format, model=model_version(model))
@@ -40,9 +43,11 @@ class Embedder:
 
     async def image(self, request: pb.EmbedImageRequest, terms: Terms) -> tuple[pb.EmbedImageResponse, Timings]:
         engine = self._gate.engine
-        model = engine.catalog.image_model(request.model)
+        call = current_call()
+        call.model = model = engine.catalog.image_model(request.model)
         inputs = image_inputs(request, model, self._max_items)
         encoding = VectorEncoding.of(request.vector, model.manifest)
+        call.embeds(inputs, terms)
         result = await named(engine.embed_images(model, inputs, terms), "images[{}].content")
         embeddings = _embeddings(result, encoding)
         response = pb.EmbedImageResponse(embeddings=embeddings, format=encoding.format, model=model_version(model))

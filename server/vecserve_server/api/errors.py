@@ -13,16 +13,20 @@ from google.rpc.status_pb2 import Status
 from vecserve.v1 import error_reason_pb2 as reasons
 from vecserve_server.engine.errors import (
     BatchTooLargeError,
+    DefaultModelError,
     EngineError,
     ExpiredError,
     InferenceFailedError,
     InvalidInputError,
+    ModelFailingError,
+    ModelLoadError,
     ModelNotFoundError,
     NotReadyError,
     OverloadedError,
     UnavailableError,
     WrongModalityError,
 )
+from vecserve_server.telemetry.logs import fields
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +51,9 @@ _CODES: list[tuple[type[EngineError], Code, reasons.ErrorReason.ValueType]] = [
     (ModelNotFoundError, Code.NOT_FOUND, reasons.ERROR_REASON_MODEL_NOT_FOUND),
     (OverloadedError, Code.UNAVAILABLE, reasons.ERROR_REASON_OVERLOADED),
     (NotReadyError, Code.UNAVAILABLE, reasons.ERROR_REASON_NOT_READY),
+    (ModelFailingError, Code.UNAVAILABLE, reasons.ERROR_REASON_MODEL_FAILING),
+    (ModelLoadError, Code.FAILED_PRECONDITION, reasons.ERROR_REASON_MODEL_LOAD_FAILED),
+    (DefaultModelError, Code.FAILED_PRECONDITION, reasons.ERROR_REASON_DEFAULT_MODEL),
     (ExpiredError, Code.DEADLINE_EXCEEDED, reasons.ERROR_REASON_EXPIRED),
     (UnauthenticatedError, Code.UNAUTHENTICATED, reasons.ERROR_REASON_UNAUTHENTICATED),
     (InferenceFailedError, Code.INTERNAL, reasons.ERROR_REASON_INFERENCE_FAILED),
@@ -68,7 +75,7 @@ def to_status(error: Exception, request_id: str) -> Status:
 def log_internal(error: Exception, request_id: str) -> None:
     """Logs the cause of an error that callers are told only the id of."""
     if not isinstance(error, EngineError) or isinstance(error, InferenceFailedError):
-        logger.error("request %s failed: %s", request_id, error, exc_info=error)
+        logger.error("request %s failed: %s", request_id, error, exc_info=error, extra=fields(request_id=request_id))
 
 
 def _status(code: Code, message: str, reason: reasons.ErrorReason.ValueType, *details: Message) -> Status:

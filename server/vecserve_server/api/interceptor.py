@@ -1,10 +1,11 @@
-"""What every call gets, whichever handler answers it: a request id, and errors told in one way."""
+"""What every call gets, whichever handler answers it: checks, a request id, errors told in one way, and observers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import grpc
+from google.rpc.code_pb2 import Code
 from grpc.aio import AbortError, BaseError
 
 from vecserve_server.api.errors import log_internal, to_status
@@ -12,15 +13,20 @@ from vecserve_server.api.intake import Intake, is_exempt
 from vecserve_server.api.malformed import parsed
 from vecserve_server.api.metadata import REQUEST_ID, AnyContext, add_trailing_metadata, request_id
 from vecserve_server.engine.errors import EngineError
+from vecserve_server.telemetry.calls import UNKNOWN_METHOD, Call, CallObserver
 from vecserve_wire.details import Details
 from vecserve_wire.server import Find
 
 Handler = Callable[[Any, AnyContext], Awaitable[Any]]
 
 Check = Callable[[Details], EngineError | None]
-"""Says of a call that begins why it is refused, or None. No handler is asked for, and no message read, before that."""
+"""Says of a call that begins why it is refused, or None. No handler runs, and no message is read, before that."""
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+# What may be left of a deadline when the caller has given up for its sake, as a share of it and in seconds: gRPC tells
+# servers a time of two or three digits, rounded up, which begins when they read it.
+_LEFT_OF_DEADLINE, _LEFT_SECONDS = 0.05, 0.01
 
 
 class CallInterceptor:
@@ -29,30 +35,43 @@ class CallInterceptor:
     Those get bytes from gRPC and parse them here, once there is room for them.
     """
 
-    def __init__(self, intake: Intake, checks: Sequence[Check] = ()) -> None:
+    def __init__(self, intake: Intake, checks: Sequence[Check] = (), observer: CallObserver | None = None) -> None:
+        """Takes what is asked of calls before they begin, and who is told of them.
+
+        Without an observer, calls are followed only as far as error messages need it.
+        """
         self._intake = intake
         self._checks = (*checks, intake.admit)
+        self._observer = observer
         self._wrapped: dict[str, Any] = {}
 
     def __call__(self, details: Details, find: Find) -> Any | None:
+        """What answers a call that begins."""
+        method = details.method
         for check in self._checks:
             if refusal := check(details):
-                return _refusing(refusal)
-        if wrapped := self._wrapped.get(details.method):
+                known = method in self._wrapped or find(details)
+                return self._refusing(refusal, method if known else UNKNOWN_METHOD)
+        if wrapped := self._wrapped.get(method):
             return wrapped
-        if handler := find(details):
-            self._wrapped[details.method] = self._wrap(handler, details.method)
-        return self._wrapped.get(details.method)
+        handler = find(details)
+        if handler is None:
+            self._note_unknown_method()
+            return None
+        self._wrapped[method] = self._wrap(handler, method)
+        return self._wrapped[method]
 
     def _wrap(self, handler: Any, method: str) -> Any:
         if handler.unary_unary:
             handle = _parsing(handler.unary_unary, handler.request_deserializer)
             if not is_exempt(method):
                 handle = self._holding(handle)
-            return grpc.unary_unary_rpc_method_handler(_guarded(handle), bytes, handler.response_serializer)
+            return grpc.unary_unary_rpc_method_handler(
+                self._guarded(handle, method), bytes, handler.response_serializer
+            )
         if method.startswith("/vecserve."):  # it parses by itself, message by message
             return grpc.stream_stream_rpc_method_handler(
-                _guarded(handler.stream_stream), bytes, handler.response_serializer
+                self._guarded(handler.stream_stream, method), bytes, handler.response_serializer
             )
         return handler
 
@@ -63,6 +82,50 @@ class CallInterceptor:
 
         return hold_and_handle
 
+    def _refusing(self, refusal: EngineError, method: str) -> Any:
+        """A handler for calls of any kind. It is that of a stream, for which gRPC reads no message by itself."""
+
+        async def refuse(_requests: Any, _context: AnyContext) -> None:
+            raise refusal
+
+        return grpc.stream_stream_rpc_method_handler(self._guarded(refuse, method), bytes, bytes)
+
+    def _guarded(self, handle: Handler, method: str) -> Handler:
+        """Gives the call its id, has it observed, and turns what the handler raises into a status."""
+        name = method.removeprefix("/")
+
+        async def guarded(request: Any, context: AnyContext) -> Any:
+            identity = request_id(context)
+            add_trailing_metadata(context, REQUEST_ID, identity)
+            call = self._begin(name, identity, context)
+            try:
+                return await handle(request, context)
+            except AbortError:
+                raise
+            except NotImplementedError:  # a method that a generated servicer has and ours does not
+                call.code = "UNIMPLEMENTED"
+                await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server does not have the method")
+            except asyncio.CancelledError:
+                call.code = _why_cancelled(context, call)
+                raise
+            except Exception as error:
+                await _abort(context, error, call)
+
+        return guarded
+
+    def _begin(self, method: str, identity: str, context: AnyContext) -> Call:
+        call = Call(method, identity, self._observer or CallObserver(), context)
+        call.begin()
+        if self._observer:
+            context.add_done_callback(lambda _: call.end())  # pyright: ignore[reportArgumentType] (the stub is no protocol)
+        return call
+
+    def _note_unknown_method(self) -> None:
+        if self._observer:
+            call = Call(UNKNOWN_METHOD, "", self._observer, code="UNIMPLEMENTED")
+            self._observer.began(call)
+            call.end()
+
 
 def _parsing(handle: Handler, parse: Callable[[bytes], Any]) -> Handler:
     async def parse_and_handle(data: bytes, context: AnyContext) -> Any:
@@ -71,36 +134,22 @@ def _parsing(handle: Handler, parse: Callable[[bytes], Any]) -> Handler:
     return parse_and_handle
 
 
-def _refusing(refusal: EngineError) -> Any:
-    """A handler for calls of any kind. It is that of a stream, for which gRPC reads no message by itself."""
-
-    async def refuse(_requests: Any, _context: AnyContext) -> None:
-        raise refusal
-
-    return grpc.stream_stream_rpc_method_handler(_guarded(refuse), bytes, bytes)
-
-
-def _guarded(handle: Handler) -> Handler:
-    """Gives the call its id, and turns what the handler raises into a status."""
-
-    async def guarded(request: Any, context: AnyContext) -> Any:
-        identity = request_id(context)
-        add_trailing_metadata(context, REQUEST_ID, identity)
-        try:
-            return await handle(request, context)
-        except AbortError:
-            raise
-        except NotImplementedError:  # a method that a generated servicer has and ours does not
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server does not have the method")
-        except Exception as error:
-            await _abort(context, error, identity)
-
-    return guarded
+def _why_cancelled(context: AnyContext, call: Call) -> str:
+    """The status that the caller has by now: of its deadline it may tell us by giving up, a moment before we know."""
+    if told := context.code():
+        return cast("grpc.StatusCode", told).name
+    left = cast("float | None", context.time_remaining())  # the stubs know no call without a deadline
+    if left is None:
+        return "CANCELLED"
+    elapsed = call.clock() - call.began
+    passed = left <= max(_LEFT_SECONDS, _LEFT_OF_DEADLINE * (left + elapsed))
+    return "DEADLINE_EXCEEDED" if passed else "CANCELLED"
 
 
-async def _abort(context: AnyContext, error: Exception, identity: str) -> None:
-    log_internal(error, identity)
-    status = to_status(error, identity)
+async def _abort(context: AnyContext, error: Exception, call: Call) -> None:
+    status = to_status(error, call.request_id)
+    call.failed(error, Code.Name(status.code))
+    log_internal(error, call.request_id)
     details = ("grpc-status-details-bin", status.SerializeToString())
     try:
         await context.abort(_CODES[status.code], status.message, (*(context.trailing_metadata() or ()), details))

@@ -6,7 +6,7 @@ from vecserve.v1 import model_service_pb2 as pb
 from vecserve.v1 import model_service_pb2_grpc as pb_grpc
 from vecserve_server.api.gate import Gate
 from vecserve_server.api.vectors import NORMALIZATIONS
-from vecserve_server.engine.catalog import Catalog
+from vecserve_server.engine.catalog import Catalog, place
 from vecserve_server.engine.errors import InvalidInputError, Violation
 from vecserve_server.models.manifest import TextInput
 from vecserve_server.models.model import AnyModel
@@ -39,11 +39,14 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
         if request.page_size < 0:
             raise InvalidInputError([Violation("page_size", f"is {request.page_size}; it may not be negative")])
         catalog = self._gate.engine.catalog
-        # A token is the last name of the page before: it stays good while models come and go.
-        models = [model for model in catalog if model.name > request.page_token]
+        # A token is the last model of the page before: it stays good while models come and go.
+        after = _place(request.page_token)
+        models = [model for model in catalog if place(model) > after]
         size = min(request.page_size or _LARGEST_PAGE, _LARGEST_PAGE)
         page = [self._describe(model, catalog) for model in models[:size]]
-        return pb.ListModelsResponse(models=page, next_page_token=page[-1].name if len(models) > size else "")
+        return pb.ListModelsResponse(
+            models=page, next_page_token=models[size - 1].reference if len(models) > size else ""
+        )
 
     def _describe(self, model: AnyModel, catalog: Catalog) -> pb.Model:
         manifest = model.manifest
@@ -66,3 +69,9 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
             prompts=text.prompts if text else {},
             fidelity=pb.Fidelity(**manifest.fidelity.model_dump(exclude={"bounds"})),
         )
+
+
+def _place(token: str) -> tuple[str, int]:
+    """Where the model stands that a page token names; of one that is no reference, before its first version."""
+    name, _, version = token.rpartition("@")
+    return (name, int(version)) if version.isdecimal() and name else (token, -1)

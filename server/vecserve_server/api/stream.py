@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+from google.rpc.code_pb2 import Code
 from grpc.aio import BaseError, ServicerContext
 
 from vecserve.v1 import embedding_service_pb2 as pb
@@ -11,9 +12,10 @@ from vecserve_server.api.errors import log_internal, to_status
 from vecserve_server.api.gate import Gate
 from vecserve_server.api.intake import Intake
 from vecserve_server.api.malformed import parsed
-from vecserve_server.api.metadata import request_id, terms
+from vecserve_server.api.metadata import terms
 from vecserve_server.engine.errors import InvalidInputError, Violation
 from vecserve_server.engine.terms import Terms
+from vecserve_server.telemetry.calls import Call, current_call
 
 Context = ServicerContext[pb.StreamEmbedRequest, pb.StreamEmbedResponse]
 
@@ -64,26 +66,32 @@ class EmbedStream:
             await self._intake.room()
 
     async def _answer(self, data: bytes) -> None:
+        message = current_call().begin_message()
         try:
             with self._intake.stretching(len(data)):
-                response = await self._result(data)
+                response = await self._result(data, message)
             async with self._writing:
                 await self._context.write(response)
         except BaseError:  # the caller has gone; gRPC ends the call by itself
-            pass
+            message.code = "CANCELLED"
+        except asyncio.CancelledError:
+            message.code = "CANCELLED"
+            raise
         finally:
+            message.end()
             self._slots.release()
 
-    async def _result(self, data: bytes) -> pb.StreamEmbedResponse:
+    async def _result(self, data: bytes, message: Call) -> pb.StreamEmbedResponse:
         identity = ""
         try:
             request = parsed(pb.StreamEmbedRequest.FromString, data)
             identity = request.id
             return await self._embed(request)
         except Exception as error:
-            call = request_id(self._context)
-            log_internal(error, call)
-            return pb.StreamEmbedResponse(id=identity, error=to_status(error, call))
+            log_internal(error, message.request_id)
+            status = to_status(error, message.request_id)
+            message.failed(error, Code.Name(status.code))
+            return pb.StreamEmbedResponse(id=identity, error=status)
 
     def _terms(self) -> Terms:
         """A full queue makes a stream wait, and so its sender, where a single call is refused."""

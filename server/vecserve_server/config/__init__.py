@@ -6,6 +6,7 @@ Command-line flags and `VECSERVE_*` environment variables fill it; flags win.
 from collections.abc import Sequence
 from typing import Self
 
+from pydantic import model_validator
 from pydantic_settings import CliApp, SettingsConfigDict
 
 from vecserve_server.config.connections import ConnectionSettings
@@ -16,7 +17,7 @@ from vecserve_server.config.models import ModelSettings
 from vecserve_server.config.providers import ProviderSettings
 from vecserve_server.config.security import SecuritySettings
 from vecserve_server.config.telemetry import TelemetrySettings
-from vecserve_server.engine.engine import EngineSettings
+from vecserve_server.engine.settings import EngineSettings
 from vecserve_server.models.session import SessionOptions
 
 
@@ -44,6 +45,15 @@ class ServerConfig(
         cli_hide_none_type=True,
         cli_avoid_json=True,
     )
+
+    @model_validator(mode="after")
+    def _has_one_worker_with_admin(self) -> Self:
+        if self.admin and self.workers > 1:
+            raise ValueError(
+                f"admin needs workers to be 1, and they are {self.workers}: a call reaches one of them, and the others "
+                "would serve other models. poll_models_seconds works with any number"
+            )
+        return self
 
     def engine_settings(self, cores: int) -> EngineSettings:
         """How the engine of each worker runs, on a machine of that many cores."""

@@ -42,9 +42,9 @@ class ConnectionSettings(BaseSettings):
         "take, which streams may need",
     )
     keepalive_seconds: Seconds = Field(
-        default=60.0,
+        default=30.0,
         description="silence after which the server asks whether a client is still there: shorter than the idle "
-        "timeouts of load balancers",
+        "timeouts of load balancers, which begin at a minute",
     )
     keepalive_timeout_seconds: Seconds = Field(
         default=20.0, description="time for the answer to that, after which the connection is closed"

@@ -4,7 +4,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings
 
 from vecserve_server.config.types import Count, Seconds, Weight
-from vecserve_server.engine.engine import EngineSettings
+from vecserve_server.engine.settings import EngineSettings
 
 
 class ExecutionSettings(BaseSettings):
@@ -31,6 +31,16 @@ class ExecutionSettings(BaseSettings):
         default=10.0,
         description="predicted wait beyond which calls are refused as overloaded, with the delay to retry after",
     )
+    run_timeout_seconds: Seconds = Field(
+        default=60.0,
+        description="time after which a batch that runs is given up, or ten times what was predicted if that is "
+        "longer: its calls fail, and another instance takes its place. Preprocessing a call may take as long",
+    )
+    max_failures: Count = Field(
+        default=5,
+        description="batches of a model that fail or hang in a row before its calls are refused; the server tries it "
+        "again after 1 s, then 2, 4 and up to 60 s",
+    )
     model_weights: dict[str, Weight] = Field(
         default={},
         description="shares of the instances' time when several models are busy, NAME=SHARE; 1 for models not named. "
@@ -46,4 +56,6 @@ class ExecutionSettings(BaseSettings):
             batch_images=self.batch_images or (4 if on_cpu else 32),
             max_queue_seconds=self.max_queue_seconds,
             weights=self.model_weights,
+            run_timeout_seconds=self.run_timeout_seconds,
+            max_failures=self.max_failures,
         )

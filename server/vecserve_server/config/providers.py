@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, CliImplicitFlag
 
 from vecserve_server.config.types import Count
-from vecserve_server.engine.engine import EngineSettings
+from vecserve_server.engine.settings import EngineSettings
 from vecserve_server.models.providers.cuda import Cuda
 from vecserve_server.models.providers.openvino import OpenVino
 from vecserve_server.models.providers.provider import Cpu, Provider

@@ -30,6 +30,8 @@ class Call:
     """When its first batch began."""
     ended: float = 0.0
     """When its last batch ended."""
+    trace: Any = None
+    """Of its `Progress`."""
 
     def abandon(self) -> None:
         """Says that the caller has gone."""

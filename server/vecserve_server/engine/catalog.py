@@ -1,13 +1,16 @@
 """The models that are loaded, and which of them a call means."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from vecserve_server.engine.errors import ModelNotFoundError, Violation, WrongModalityError
 from vecserve_server.models.model import AnyModel, ImageModel, TextModel
 
 
 class Catalog:
-    """Models by name, ordered, with a default for each modality."""
+    """Models by name, ordered, with a default for each modality. Of a name there may be several versions.
+
+    It never changes: other models make another catalog.
+    """
 
     def __init__(self, models: Iterable[AnyModel] = (), defaults: Mapping[str, str | None] | None = None) -> None:
         """Takes loaded models, and the name of the default one by modality.
@@ -17,7 +20,9 @@ class Catalog:
         Raises:
             ModelNotFoundError, WrongModalityError: a default names no model of its modality.
         """
-        self._models = {model.name: model for model in sorted(models, key=lambda model: model.name)}
+        self._models = sorted(models, key=place)
+        # The highest version of a name comes last. A name is what its directory says, and may have an @ in it.
+        self._references = {model.reference: model for model in self} | {model.name: model for model in self}
         self._defaults: dict[str, str] = {}
         for model in self:
             self._defaults.setdefault(model.manifest.modality, model.name)
@@ -25,48 +30,73 @@ class Catalog:
             if name is not None:
                 self._defaults[modality] = self._resolve(name, modality).name
 
-    def __iter__(self):
-        return iter(self._models.values())
+    def __iter__(self) -> Iterator[AnyModel]:
+        return iter(self._models)
 
-    def get(self, name: str) -> AnyModel:
-        """The model of that name.
+    @property
+    def defaults(self) -> Mapping[str, str]:
+        """Names of the default models by modality."""
+        return self._defaults
+
+    def get(self, reference: str) -> AnyModel:
+        """The model of that name, in its highest version; or of that name and version, `name@version`.
 
         Raises:
             ModelNotFoundError: there is none.
         """
         try:
-            return self._models[name]
+            return self._references[reference]
         except KeyError:
-            loaded = ", ".join(self._models) or "none"
-            raise ModelNotFoundError(name, f"model '{name}' is not loaded; loaded are: {loaded}") from None
+            raise ModelNotFoundError(reference, self._missing(reference)) from None
+
+    def version(self, name: str, version: str) -> AnyModel:
+        """The model of that name in that version, or in the highest if it is empty; as `get`."""
+        return self.get(f"{name}@{version}" if version else name)
+
+    def versions(self, name: str) -> list[AnyModel]:
+        """Every version of that name, the highest last."""
+        return [model for model in self if model.name == name]
 
     def is_default(self, model: AnyModel) -> bool:
         """Whether calls of the model's modality that name no model mean this one."""
-        return self._defaults[model.manifest.modality] == model.name
+        return self._references[self._defaults[model.manifest.modality]] is model
 
-    def text_model(self, name: str) -> TextModel:
-        """The text model of that name, or the default one if it is empty.
+    def text_model(self, reference: str) -> TextModel:
+        """The text model of that name, `name` or `name@version`, or the default one if it is empty.
 
         Raises:
             ModelNotFoundError, WrongModalityError: there is none, or it embeds something else.
         """
-        model = self._resolve(name, "text")
+        model = self._resolve(reference, "text")
         assert isinstance(model, TextModel)
         return model
 
-    def image_model(self, name: str) -> ImageModel:
+    def image_model(self, reference: str) -> ImageModel:
         """As `text_model`, for images."""
-        model = self._resolve(name, "image")
+        model = self._resolve(reference, "image")
         assert isinstance(model, ImageModel)
         return model
 
-    def _resolve(self, name: str, modality: str) -> AnyModel:
-        if not name and modality not in self._defaults:
-            raise ModelNotFoundError(
-                name, f"no {modality} model is loaded; loaded are: {', '.join(self._models) or 'none'}"
-            )
-        model = self.get(name or self._defaults[modality])
+    def _resolve(self, reference: str, modality: str) -> AnyModel:
+        if not reference and modality not in self._defaults:
+            raise ModelNotFoundError(reference, f"no {modality} model is loaded; loaded are: {self._names()}")
+        model = self.get(reference or self._defaults[modality])
         if model.manifest.modality != modality:
-            description = f"is '{name}', a model of {model.manifest.modality}s, and {modality}s are to be embedded"
+            description = f"is '{reference}', a model of {model.manifest.modality}s, and {modality}s are to be embedded"
             raise WrongModalityError([Violation("model", description)])
         return model
+
+    def _missing(self, reference: str) -> str:
+        name, _, version = reference.rpartition("@")
+        if found := self.versions(name):
+            loaded = ", ".join(f"'{model.version}'" for model in found)
+            return f"model '{name}' is loaded in version {loaded}, not '{version}'"
+        return f"model '{reference}' is not loaded; loaded are: {self._names()}"
+
+    def _names(self) -> str:
+        return ", ".join(dict.fromkeys(model.name for model in self)) or "none"
+
+
+def place(model: AnyModel) -> tuple[str, int]:
+    """Where a model stands among others: by name, then by version."""
+    return model.name, int(model.version)

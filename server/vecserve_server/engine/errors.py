@@ -7,7 +7,10 @@ EngineError
 ├── ModelNotFoundError
 ├── UnavailableError          not now; says when to try again
 │   ├── OverloadedError
-│   └── NotReadyError
+│   ├── NotReadyError
+│   └── ModelFailingError
+├── ModelLoadError            a version on disk can't be served
+├── DefaultModelError         a default model can't be unloaded
 ├── ExpiredError              the deadline passed before the work was computed
 └── InferenceFailedError      ours; the cause is chained, and never shown to callers
 """
@@ -71,6 +74,18 @@ class NotReadyError(UnavailableError):
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
         """By default, the caller waits for about as long as a server takes to load, or another one to take over."""
         super().__init__(message, retry_after)
+
+
+class ModelFailingError(UnavailableError):
+    """The model's last runs all failed; it is tried again after `retry_after` seconds."""
+
+
+class ModelLoadError(EngineError):
+    """A version of a model can't be served, and why; what was served before goes on."""
+
+
+class DefaultModelError(EngineError):
+    """The model is what calls mean that name none, and can't be unloaded."""
 
 
 class ExpiredError(EngineError):

@@ -5,6 +5,7 @@ from enum import Enum
 
 from vecserve_server.engine.scheduler import Batch
 from vecserve_server.engine.timings import Timings
+from vecserve_server.models.model import AnyModel
 
 
 class Refusal(Enum):
@@ -12,6 +13,7 @@ class Refusal(Enum):
 
     QUEUE_FULL = "queue_full"
     DEADLINE = "deadline"
+    MODEL_FAILING = "model_failing"
 
 
 class Drop(Enum):
@@ -20,10 +22,17 @@ class Drop(Enum):
     EXPIRED = "expired"
     CANCELLED = "cancelled"
     STOPPED = "stopped"
+    MODEL_FAILING = "model_failing"
 
 
 class Observer:
     """Is told of what happens, on whichever thread it happens; it must be quick. This one takes no note."""
+
+    def loaded(self, model: AnyModel) -> None:
+        """A version of a model is served from now on."""
+
+    def unloaded(self, model: AnyModel) -> None:
+        """It is not any more; another version of its name may be."""
 
     def refused(self, model: str, reason: Refusal) -> None:
         """A call was not accepted."""
@@ -46,6 +55,14 @@ class Observers(Observer):
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers
+
+    def loaded(self, model: AnyModel) -> None:
+        for observer in self._observers:
+            observer.loaded(model)
+
+    def unloaded(self, model: AnyModel) -> None:
+        for observer in self._observers:
+            observer.unloaded(model)
 
     def refused(self, model: str, reason: Refusal) -> None:
         for observer in self._observers:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from vecserve_server.engine.cost import Average
@@ -20,8 +20,7 @@ _PART_SIZES = {"text": 16, "image": 1}
 class Preprocessing:
     """Preprocesses calls off the event loop."""
 
-    def __init__(self, models: Iterable[AnyModel], threads: int, clock: Callable[[], float]) -> None:
-        models = list(models)
+    def __init__(self, threads: int, clock: Callable[[], float]) -> None:
         self._clock = clock
         # By the kind of inputs as well: what comes as tokens or pixels is only checked.
         self._costs: defaultdict[tuple[str, type[AnyInputs]], Average] = defaultdict(Average)
@@ -33,7 +32,7 @@ class Preprocessing:
                 initializer=yield_to_others,
                 initargs=(priority,),
             )
-            for modality in {model.manifest.modality for model in models}
+            for modality in _PART_SIZES
             for priority in Priority
         }
         self._stopped = False

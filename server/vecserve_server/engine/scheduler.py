@@ -5,8 +5,8 @@ Pure: no threads, no event loop, and the clock is handed in, so that schedules a
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from vecserve_server.engine.batching import BatchPolicy
 from vecserve_server.engine.call import WorkItem
@@ -22,10 +22,13 @@ class Batch:
     """Items of one model that run together."""
 
     model: str
+    """Its name, of whichever version."""
     priority: Priority
     items: list[WorkItem]
     seconds: float
     """How long it is predicted to run."""
+    key: Hashable = field(default=None, compare=False)
+    """What the model's queue was opened under: of two versions each has its own."""
 
     @property
     def size(self) -> int:
@@ -51,7 +54,8 @@ class Lane:
 class _Queue:
     """What waits for one model at one priority."""
 
-    def __init__(self, model: str, lane: Lane) -> None:
+    def __init__(self, key: Hashable, model: str, lane: Lane) -> None:
+        self.key = key
         self.model = model
         self.lane = lane
         self.served = 0.0
@@ -126,31 +130,60 @@ class Scheduler:
     to it in size. A batch grows only as far as its items, and the oldest one that stays behind, meet their deadlines.
     """
 
-    def __init__(self, lanes: Mapping[tuple[str, Priority], Lane]) -> None:
-        self._queues = {
-            priority: {model: _Queue(model, lane) for (model, level), lane in lanes.items() if level is priority}
-            for priority in Priority
-        }
+    def __init__(self, lanes: Mapping[tuple[str, Priority], Lane] | None = None) -> None:
+        """Opens lanes by the names of their models; more can be opened later."""
+        self._queues: dict[Priority, dict[Hashable, _Queue]] = {priority: {} for priority in Priority}
+        for (model, priority), lane in (lanes or {}).items():
+            self._queues[priority][model] = _Queue(model, model, lane)
         # What the model that went last had been served until then: where those begin that asked for nothing meanwhile.
         self._served = dict.fromkeys(Priority, 0.0)
         self._dropped: dict[str, list[WorkItem]] = {}
+
+    def open(self, key: Hashable, model: str, lanes: Mapping[Priority, Lane]) -> None:
+        """Queues what comes for `key`, and tells of it under the name of its model."""
+        for priority, lane in lanes.items():
+            self._queues[priority][key] = _Queue(key, model, lane)
+
+    def close(self, key: Hashable) -> list[WorkItem]:
+        """Forgets what was opened; the items that still waited are returned."""
+        left = self.clear(key)
+        for queues in self._queues.values():
+            queues.pop(key, None)
+        return left
+
+    def clear(self, key: Hashable) -> list[WorkItem]:
+        """Empties the queues of `key`, and returns what waited in them."""
+        taken: list[WorkItem] = []
+        for queues in self._queues.values():
+            if queue := queues.get(key):
+                taken += self._empty(queue)
+        return taken
 
     def waiting_seconds(self, priority: Priority) -> float:
         """Instances' time that everything queued is predicted to take."""
         return sum(queue.seconds for queue in self._queues[priority].values() if queue.size)
 
-    def add(self, model: str, priority: Priority, items: Iterable[WorkItem], now: float) -> None:
+    def waiting(self) -> dict[tuple[str, Priority], tuple[int, int]]:
+        """Items and units that are queued, by model and priority, whichever version they are for."""
+        waiting: dict[tuple[str, Priority], tuple[int, int]] = {}
+        for priority, queues in self._queues.items():
+            for queue in queues.values():
+                items, units = waiting.get((queue.model, priority), (0, 0))
+                waiting[queue.model, priority] = items + len(queue), units + queue.size
+        return waiting
+
+    def add(self, key: Hashable, priority: Priority, items: Iterable[WorkItem], now: float) -> None:
         """Queues items, in order."""
-        queue = self._queues[priority][model]
+        queue = self._queues[priority][key]
         if not queue:
             queue.served = max(queue.served, self._served[priority])  # nothing is made up for
         for item in items:
             item.arrival = now
             queue.add(item)
 
-    def remove(self, model: str, priority: Priority, items: Iterable[WorkItem]) -> list[WorkItem]:
+    def remove(self, key: Hashable, priority: Priority, items: Iterable[WorkItem]) -> list[WorkItem]:
         """Takes items out of the queue, wherever they stand; those that were still there are returned."""
-        queue = self._queues[priority][model]
+        queue = self._queues[priority][key]
         removed = [item for item in items if item in queue]
         for item in removed:
             queue.take(item)
@@ -163,8 +196,8 @@ class Scheduler:
         way, and kept for `take_dropped`.
         """
         ready = [
-            (queue.served, first.arrival, model, queue, first)
-            for model, queue in self._queues[priority].items()
+            (queue.served, first.arrival, queue.model, queue, first)
+            for queue in self._queues[priority].values()
             if (first := self._oldest(queue, now))
         ]
         if not ready:
@@ -174,7 +207,7 @@ class Scheduler:
         seconds = queue.lane.cost.batch_seconds(len(draft.items) * draft.longest)
         self._served[priority] = queue.served
         queue.served += seconds / queue.lane.weight
-        return Batch(model, priority, draft.items, seconds)
+        return Batch(model, priority, draft.items, seconds, queue.key)
 
     def take_dropped(self) -> dict[str, list[WorkItem]]:
         """Items by model that were dropped as their deadline passed, or would have before their end; each once."""
@@ -185,10 +218,15 @@ class Scheduler:
         """Empties the queue, for shutting down; the items are returned by model."""
         taken: dict[str, list[WorkItem]] = {}
         for queue in [queue for queues in self._queues.values() for queue in queues.values()]:
-            for item in list(queue):
-                queue.take(item)
-                taken.setdefault(queue.model, []).append(item)
+            if left := self._empty(queue):
+                taken.setdefault(queue.model, []).extend(left)
         return taken
+
+    def _empty(self, queue: _Queue) -> list[WorkItem]:
+        left = list(queue)
+        for item in left:
+            queue.take(item)
+        return left
 
     def _oldest(self, queue: _Queue, now: float) -> WorkItem | None:
         """The item worth computing that has waited longest; it stays queued."""

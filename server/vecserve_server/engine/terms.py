@@ -1,9 +1,10 @@
 """On what terms a call is made."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vecserve_server.engine.priority import Priority
+from vecserve_server.engine.timings import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,3 +16,5 @@ class Terms:
     priority: Priority = Priority.INTERACTIVE
     waits_for_room: bool = False
     """Whether a full queue makes the call wait, where it would be refused."""
+    progress: Progress = field(default_factory=Progress, compare=False)
+    """The engine notes here how far the call has come, whichever way it ends."""

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from vecserve_server.engine.cost import CostModel
 from vecserve_server.models.manifest import ArtifactError
 from vecserve_server.models.model import AnyModel
@@ -21,7 +23,7 @@ def measure(model: AnyModel, largest: int, clock: Callable[[], float]) -> CostMo
     """Times one item, and the largest batch that is at most `largest` units and not too slow.
 
     Raises:
-        ArtifactError: the graph fails on them.
+        ArtifactError: the graph fails on them, or computes what is not a number.
     """
     try:
         small = large = _timed(model, 1, clock)
@@ -49,7 +51,8 @@ def _timed(model: AnyModel, count: int, clock: Callable[[], float]) -> tuple[int
     """Units of a batch of `count` items, and its seconds."""
     item = model.sample(_TYPICAL_SIZE)
     payloads = [item.payload] * count
-    model.run(payloads)
+    if not np.isfinite(model.run(payloads)).all():
+        raise ArtifactError("it computed a vector that is not finite")
     return count * item.size, min(_seconds(lambda: model.run(payloads), clock) for _ in range(_RUNS))
 
 

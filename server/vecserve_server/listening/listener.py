@@ -18,8 +18,10 @@ from vecserve_server.api.tokens import TokenCheck, Tokens, TokensError
 from vecserve_server.config import ServerConfig
 from vecserve_server.listening.address import bound_sockets, is_local, unix_path
 from vecserve_server.listening.certificates import Certificate, Certificates
+from vecserve_server.listening.descriptors import allow_connections
 from vecserve_server.listening.errors import BindError, FileError
 from vecserve_server.listening.watched import WatchedFiles
+from vecserve_server.telemetry.calls import CallObserver
 from vecserve_wire.limits import Limits
 from vecserve_wire.server import Server
 
@@ -39,12 +41,14 @@ class Listener:
         FileError: a file of certificates, keys or tokens can't be used.
     """
 
-    def __init__(self, config: ServerConfig, *, shares_port: bool) -> None:
-        """Takes all settings, and whether other processes serve on the same address."""
+    def __init__(self, config: ServerConfig, observer: CallObserver | None = None, *, shares_port: bool) -> None:
+        """Takes all settings, who is told of calls, and whether other processes serve on the same address."""
+        self._observer = observer
         self._config = config
         self._shares_port = shares_port
         self._certificates = _certificates(config)
         self._tokens = _tokens(config)
+        allow_connections(config.max_connections)
         self.intake = Intake(config.max_concurrent_calls, config.max_inflight_bytes)
         """What its calls hold."""
         if self._tokens and not self._certificates and not is_local(config.address):
@@ -78,7 +82,7 @@ class Listener:
             yield address
 
     def _server(self) -> Server:
-        return Server(limits_of(self._config), CallInterceptor(self.intake, self._checks()))
+        return Server(limits_of(self._config), CallInterceptor(self.intake, self._checks(), self._observer))
 
     async def _start(
         self, stack: contextlib.AsyncExitStack, server: Server, address: str, tls: ssl.SSLContext | None = None

@@ -50,6 +50,11 @@ class Model(ABC, Generic[InputsT]):
         self.computed_in = graph.computed_in(manifest.precision)
         self._graph = graph
 
+    @property
+    def reference(self) -> str:
+        """What names this version and no other: `name@version`."""
+        return f"{self.name}@{self.version}"
+
     @abstractmethod
     def prepare(self, inputs: InputsT) -> list[PreparedItem]:
         """Preprocesses inputs, in order.
@@ -78,6 +83,10 @@ class Model(ABC, Generic[InputsT]):
         most = self._graph.most_items or len(payloads)
         parts = [self._run_part(payloads[start : start + most]) for start in range(0, len(payloads), most)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def terminate(self, thread: int) -> None:
+        """Has the run that a thread is at fail, as soon as it can."""
+        self._graph.terminate(thread)
 
     def _run_part(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         vectors = self._graph.run(self.manifest.output, self.collate(payloads))

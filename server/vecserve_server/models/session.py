@@ -1,5 +1,6 @@
 """ONNX Runtime sessions that run where they were told to, or say why not."""
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,6 +47,8 @@ class Graph:
                 runs nothing of this graph. ONNX Runtime itself would go on with the CPU (onnxruntime#17801).
         """
         self._provider = options.provider
+        self._runs: dict[int, Any] = {}
+        """Options of the runs that threads are at, by thread."""
         _require_installed(options.provider)
         try:
             self._session = _open(file, options)
@@ -87,7 +90,17 @@ class Graph:
 
     def run(self, output: str, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Computes one output, `(batch, ...)`."""
-        return cast("NDArray[np.float32]", self._session.run([output], feeds)[0])
+        options, thread = cast("Any", ort.RunOptions()), threading.get_ident()
+        self._runs[thread] = options
+        try:
+            return cast("NDArray[np.float32]", self._session.run([output], feeds, options)[0])
+        finally:
+            del self._runs[thread]
+
+    def terminate(self, thread: int) -> None:
+        """Has the run that a thread is at fail, if there is one, before its next node; a node itself is not ended."""
+        if options := self._runs.get(thread):
+            options.terminate = True
 
 
 def require_provider(provider: Provider) -> None:

@@ -1,27 +1,39 @@
-"""Metrics of the models and of the engine's work, for Prometheus."""
+"""Everything that Prometheus is told."""
 
-from prometheus_client import CollectorRegistry, Counter, Info, start_http_server
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
 
-from vecserve_server.engine.observer import Drop, Observer, Refusal
-from vecserve_server.engine.scheduler import Batch
+import grpc
+import onnxruntime
+from prometheus_client import CollectorRegistry, Info, ProcessCollector, start_http_server
+
+from vecserve_server.engine.engine import Engine
+from vecserve_server.engine.observer import Observer
 from vecserve_server.models.model import AnyModel
+from vecserve_server.telemetry.batch_metrics import BatchMetrics
+from vecserve_server.telemetry.call_metrics import CallMetrics
+from vecserve_server.telemetry.gauges import Gauges
+from vecserve_server.telemetry.labelled import Families
 
 
 class Metrics(Observer):
-    """An observer of the engine that counts. Units are tokens of texts, and images."""
+    """The metrics of one server process, on a registry and a port of their own. Observes which models are served."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        self._models = Info("vecserve_model", "Models that are served", ["model"], registry=self._registry)
-        self._refused = self._counter("refused_calls", "Calls that were not accepted", "model", "reason")
-        self._dropped = self._counter("dropped_items", "Inputs that left the queue uncomputed", "model", "reason")
-        self._items = self._counter("computed_items", "Inputs that were computed", "model", "priority")
-        self._failed = self._counter("failed_items", "Inputs whose batch failed", "model", "priority")
-        self._late = self._counter("late_items", "Inputs computed, but after their deadline", "model", "priority")
-        self._batches = self._counter("batches", "Batches that were run", "model", "priority")
-        self._seconds = self._counter("batch_seconds", "Time of instances spent on batches", "model", "priority")
-        self._units = self._counter("batch_units", "Units in batches, without padding", "model", "priority")
-        self._padding = self._counter("batch_padding_units", "Units of padding in batches", "model", "priority")
+        self.registry = CollectorRegistry()
+        self._families = Families(self.registry)
+        refused = self._families.counter("refused_calls", "Calls that were not accepted", "model", "reason")
+        self.calls = CallMetrics(self._families, refused)
+        """Observes calls."""
+        self.batches = BatchMetrics(self._families, refused)
+        """Observes the engine."""
+        self._gauges = Gauges(self.calls.in_flight)
+        self.registry.register(self._gauges)
+        self._models = Info("vecserve_model", "Models that are served", ["model", "version"], registry=self.registry)
+        self._served: set[tuple[str, str]] = set()
+        Info("vecserve_build", "What serves", registry=self.registry).info(_build())
+        ProcessCollector(registry=self.registry)
 
     def serve(self, address: str) -> None:
         """Answers scrapes at HOST:PORT, on threads of its own.
@@ -30,35 +42,37 @@ class Metrics(Observer):
             OSError: the address can't be listened on.
         """
         host, _, port = address.rpartition(":")
-        start_http_server(int(port), host.strip("[]"), self._registry)
+        start_http_server(int(port), host.strip("[]"), self.registry)
+
+    def watch(self, engine: Engine, serving: Callable[[], bool]) -> None:
+        """Looks at the engine, and at whether calls are answered, at each scrape from now on."""
+        self._gauges.load, self._gauges.serving = engine.load, serving
 
     def loaded(self, model: AnyModel) -> None:
-        """Tells of a model that serves."""
         manifest = model.manifest
-        self._models.labels(model.name).info(
+        self._models.labels(model.name, model.version).info(
             {
-                "version": model.version,
                 "modality": manifest.modality,
                 "precision": manifest.precision,
                 "computed_in": model.computed_in,
                 "provider": model.execution_provider,
             }
         )
+        self._served.add((model.name, model.version))
+        self.batches.begin(model.name)
 
-    def refused(self, model: str, reason: Refusal) -> None:
-        self._refused.labels(model, reason.value).inc()
+    def unloaded(self, model: AnyModel) -> None:
+        # With its last version go all series of the model.
+        self._served.discard((model.name, model.version))
+        self._models.remove(model.name, model.version)
+        if not any(name == model.name for name, _ in self._served):
+            self._families.forget(model.name)
 
-    def dropped(self, model: str, reason: Drop, count: int) -> None:
-        self._dropped.labels(model, reason.value).inc(count)
 
-    def ran(self, batch: Batch, seconds: float, late: int, *, failed: bool) -> None:
-        labels = batch.model, batch.priority.value
-        (self._failed if failed else self._items).labels(*labels).inc(len(batch.items))
-        self._late.labels(*labels).inc(late)
-        self._batches.labels(*labels).inc()
-        self._seconds.labels(*labels).inc(seconds)
-        self._units.labels(*labels).inc(batch.size)
-        self._padding.labels(*labels).inc(batch.padded_size - batch.size)
-
-    def _counter(self, name: str, description: str, *labels: str) -> Counter:
-        return Counter(f"vecserve_{name}", description, labels, registry=self._registry)
+def _build() -> dict[str, str]:
+    return {
+        "version": version("vecserve"),
+        "python": platform.python_version(),
+        "grpc": grpc.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }

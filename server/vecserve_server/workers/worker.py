@@ -27,7 +27,7 @@ def main(descriptor: int) -> int:
         config = cast("ServerConfig", supervisor.recv())
     except (EOFError, ConnectionError):
         return 1
-    configure_logs(config.log_level, with_pid=True)
+    configure_logs(config.log_level, config.log_format, with_pid=True)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(config, supervisor))

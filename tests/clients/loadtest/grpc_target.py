@@ -96,8 +96,8 @@ def _answer(request: pb.StreamEmbedRequest) -> pb.StreamEmbedResponse:
 
 
 @contextlib.asynccontextmanager
-async def serving(port: int = 0, options: Sequence[Option] = ()) -> AsyncGenerator[Target, None]:
-    """Serve on a port, or on a free one, until the block ends."""
+async def serving(port: int = 0, options: Sequence[Option] = (), path: str = "") -> AsyncGenerator[Target, None]:
+    """Serve on a port, on a free one, or on a Unix socket, until the block ends."""
     target = Target()
     server = grpc.aio.server(options=list({"grpc.max_receive_message_length": 64 * 2**20, **dict(options)}.items()))
     unary = grpc.unary_unary_rpc_method_handler
@@ -115,7 +115,11 @@ async def serving(port: int = 0, options: Sequence[Option] = ()) -> AsyncGenerat
         ),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("loadtest.Target", handlers),))
-    target.address = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
+    if path:
+        target.address = f"unix:{path}"
+        server.add_insecure_port(target.address)
+    else:
+        target.address = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
     await server.start()
     try:
         yield target

@@ -25,7 +25,7 @@ LOAD = Load("load", WORKLOAD, ClosedLoop(4))
         (lambda: OpenLoop(1, max_in_flight=0), "max_in_flight must be at least 1"),
         (lambda: OpenLoop(1, late_after=-1), "late_after must be a number that is not negative"),
         (lambda: Load("a", WORKLOAD, ClosedLoop(1), connections=0), "connections must be at least 1"),
-        (lambda: Plan("localhost", (LOAD,), 1), "address must be HOST:PORT"),
+        (lambda: Plan("localhost", (LOAD,), 1), "address must be HOST:PORT, such as 127.0.0.1:50051, or unix:PATH"),
         (lambda: Plan("localhost:1", (), 1), "loads is empty"),
         (lambda: Plan("localhost:1", (LOAD, LOAD), 1), "a name twice"),
         (lambda: Plan("localhost:1", (Load("a", WORKLOAD, ClosedLoop(1), 501),), 1), "more than 500 connections"),

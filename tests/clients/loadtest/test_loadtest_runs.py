@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -233,3 +234,11 @@ async def test_loads_beside_each_other_have_results_of_their_own(target: Target)
 
 def test_statuses_have_grpcs_names_and_numbers() -> None:
     assert {status.name: int(status) for status in Status} == {code.name: code.value[0] for code in grpc.StatusCode}
+
+
+async def test_a_server_at_a_unix_socket_is_called(tmp_path: Path) -> None:
+    async with serving(path=f"{tmp_path}/target.sock") as target:
+        result = await put_on(target, Load("a", Workload(ECHO, [b"x"]), ClosedLoop(4), connections=2), 0.2)
+
+    assert result.statuses.keys() == {"OK"}
+    assert result.connections.opened == 2

@@ -11,10 +11,13 @@ from vecserve_server.api.errors import UnauthenticatedError, log_internal, to_st
 from vecserve_server.engine.admission import DeadlineUnmetError
 from vecserve_server.engine.errors import (
     BatchTooLargeError,
+    DefaultModelError,
     EngineError,
     ExpiredError,
     InferenceFailedError,
     InvalidInputError,
+    ModelFailingError,
+    ModelLoadError,
     ModelNotFoundError,
     NotReadyError,
     OverloadedError,
@@ -34,6 +37,9 @@ ERRORS = [
     (OverloadedError("busy", 1.5), Code.UNAVAILABLE, "OVERLOADED", RetryInfo),
     (DeadlineUnmetError("too late", 1.5), Code.UNAVAILABLE, "OVERLOADED", RetryInfo),
     (NotReadyError("loading"), Code.UNAVAILABLE, "NOT_READY", RetryInfo),
+    (ModelFailingError("broken", 4.0), Code.UNAVAILABLE, "MODEL_FAILING", RetryInfo),
+    (ModelLoadError("altered"), Code.FAILED_PRECONDITION, "MODEL_LOAD_FAILED", None),
+    (DefaultModelError("meant"), Code.FAILED_PRECONDITION, "DEFAULT_MODEL", None),
     (ExpiredError("late"), Code.DEADLINE_EXCEEDED, "EXPIRED", None),
     (UnauthenticatedError("no token"), Code.UNAUTHENTICATED, "UNAUTHENTICATED", None),
     (InferenceFailedError("secret"), Code.INTERNAL, "INFERENCE_FAILED", None),

@@ -10,10 +10,11 @@ import pytest_asyncio
 
 from vecserve_server.engine.call import Call, WorkItem
 from vecserve_server.engine.catalog import Catalog
-from vecserve_server.engine.engine import Embeddings, Engine, EngineSettings
+from vecserve_server.engine.engine import Embeddings, Engine
 from vecserve_server.engine.errors import EngineError
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.scheduler import Lane, Scheduler
+from vecserve_server.engine.settings import EngineSettings
 from vecserve_server.engine.terms import Terms
 from vecserve_server.models.inputs import TextInputs
 from vecserve_server.models.model import ImageModel

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecserve_server.engine.cost import CostModel
-from vecserve_server.engine.instances import Instances
+from vecserve_server.engine.instances import ENDING_SECONDS, Instances, Seat
 from vecserve_server.engine.priority import Priority
 from vecserve_server.models.inputs import AnyTextInputs, InvalidItemsError, PreparedItem, TextInputs
 from vecserve_server.models.manifest import Manifest
@@ -97,45 +97,61 @@ class SimulatedInstances(Instances):
     def __init__(self, loop: SimulatedLoop, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.loop = loop
-        self.resting: dict[Priority, deque[int]] = {priority: deque() for priority in Priority}
+        self.resting: dict[Priority, deque[Seat]] = {priority: deque() for priority in Priority}
         self.running = 0
         self._changed = {priority: _Waking(self._lock, loop, self._wake, priority) for priority in Priority}
-        self._last_end = 0.0
+        self._ends: dict[Seat, float] = {}
+        """When the threads that run something will be done with it."""
+        self._ended: set[Seat] = set()
 
-    def start(self) -> None:
-        for priority in Priority:
-            for number in range(self._count):
-                self.running += 1
-                self._go_on(priority, number)
+    def _start(self, seat: Seat, name: str) -> None:
+        self.running += 1
+        self.loop.call_soon(self._go_on, seat)
 
-    def stop(self) -> Any:
-        left = super().stop()
-        self.loop.spend(max(0.0, self._last_end - self.loop.time()))
-        return left
+    def _is_alive(self, seat: Seat) -> bool:
+        return seat not in self._ended
 
-    def _go_on(self, priority: Priority, number: int) -> None:
+    def _runs(self, seat: Seat) -> bool:
+        return seat.batch is not None and self._ends[seat] > self.loop.time()
+
+    def _join(self, seats: Sequence[Seat]) -> None:
+        """Takes the time until they are done, or have waited long enough."""
+        now = self.loop.time()
+        left = [self._ends[seat] - now for seat in seats if seat.batch]
+        self.loop.spend(max([0.0, *(min(seconds, ENDING_SECONDS) for seconds in left)]))
+
+    def _go_on(self, seat: Seat) -> None:
         self.running -= 1
         with self._lock:
-            self._idle[priority] += 1
-        self._look(priority, number)
+            self._rest(seat)
+        self._look(seat)
 
     def _wake(self, priority: Priority) -> None:
         if self.resting[priority]:
-            self._look(priority, self.resting[priority].popleft())
+            self._look(self.resting[priority].popleft())
 
-    def _look(self, priority: Priority, number: int) -> None:
-        with self._lock:
-            batch = None if self._stopping else self._take(priority, number)
+    def _look(self, seat: Seat) -> None:
+        try:
+            with self._lock:
+                batch = None if self._stopping else self._take(seat)
+        except Exception as error:
+            self._ended.add(seat)
+            self._die(seat, error)
+            return
         if batch is None:
-            self.resting[priority].append(number)
+            self.resting[seat.priority].append(seat)
             return
         self.running += 1
-        outcome, seconds = self.loop.aside(lambda: self._run(batch))
-        self._last_end = max(self._last_end, outcome.ended)
+        outcome, seconds = self.loop.aside(lambda: self._run(seat, batch))
+        self._ends[seat] = outcome.ended
 
         def end() -> None:
-            self._tell(priority, number, outcome)
-            self.loop.call_later(self.loop.lag, self._go_on, priority, number)
+            del self._ends[seat]
+            if self._tell(seat, outcome):
+                self.loop.call_later(self.loop.lag, self._go_on, seat)
+            else:
+                self.running -= 1
+                self._ended.add(seat)
 
         self.loop.call_later(seconds, end)
 
@@ -158,8 +174,8 @@ class SimulatedModel(TextModel):
     What runs and preprocessing take is spent on the loop's clock.
     """
 
-    def __init__(self, name: str, manifest: Manifest, loop: SimulatedLoop, cost: CostModel) -> None:
-        self.name, self.version, self.manifest = name, "1", manifest
+    def __init__(self, name: str, manifest: Manifest, loop: SimulatedLoop, cost: CostModel, version: str = "1") -> None:
+        self.name, self.version, self.manifest = name, version, manifest
         self.runs: Iterator[tuple[float, bool]] | None = None
         """How much slower each run is than its cost, and whether it fails; as its cost, and never, if not set."""
         self._loop = loop
@@ -177,6 +193,8 @@ class SimulatedModel(TextModel):
         if problems := {index: "is empty" for index, item in enumerate(items) if not item.size}:
             raise InvalidItemsError(problems)
         return items
+
+    def terminate(self, thread: int) -> None: ...
 
     def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         slowness, fails = next(self.runs) if self.runs else (1.0, False)

@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import pytest
 
 from vecserve_server.engine.catalog import Catalog
 from vecserve_server.engine.errors import ModelNotFoundError, WrongModalityError
 from vecserve_server.models.inputs import InputLimits
-from vecserve_server.models.model import ImageModel, TextModel, open_artifact
+from vecserve_server.models.model import AnyModel, ImageModel, TextModel, open_artifact
 from vecserve_server.models.session import SessionOptions
 
 
@@ -76,3 +78,44 @@ def test_a_default_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(error, match=default):
         Catalog([text_model, image_model], {"text": default})
+
+
+@pytest.fixture
+def versions(text_artifact: Path) -> list[AnyModel]:
+    """Three versions of the text model, the highest not last."""
+    models: list[AnyModel] = []
+    for version in ("2", "10", "1"):
+        model = open_artifact(text_artifact, SessionOptions(), InputLimits())
+        model.version = version
+        models.append(model)
+    return models
+
+
+def test_a_name_means_its_highest_version(versions: list[AnyModel]) -> None:
+    catalog = Catalog(versions)
+
+    assert catalog.get("tiny-text").version == "10"
+    assert catalog.text_model("").version == "10"
+    assert [catalog.is_default(model) for model in versions] == [False, True, False]
+    assert [model.version for model in catalog.versions("tiny-text")] == ["1", "2", "10"]
+
+
+@pytest.mark.parametrize("version", ["1", "2", "10"])
+def test_a_version_can_be_named(versions: list[AnyModel], version: str) -> None:
+    catalog = Catalog(versions)
+
+    assert catalog.text_model(f"tiny-text@{version}").version == version
+    assert catalog.version("tiny-text", version).version == version
+
+
+def test_a_version_that_is_not_loaded_is_refused_with_those_that_are(versions: list[AnyModel]) -> None:
+    with pytest.raises(ModelNotFoundError, match="model 'tiny-text' is loaded in version '1', '2', '10', not '3'"):
+        Catalog(versions).get("tiny-text@3")
+
+
+def test_a_name_with_an_at_is_a_name(versions: list[AnyModel]) -> None:
+    versions[0].name = "tiny-text@10"
+    catalog = Catalog(versions)
+
+    assert catalog.get("tiny-text@10") is versions[0]
+    assert catalog.get("tiny-text@10@2") is versions[0]

@@ -160,3 +160,17 @@ async def test_inputs_whose_deadline_passes_in_the_queue_are_told_as_expired(
             await call
     await before
     assert +recorder.drops == {Drop.EXPIRED: 2}
+
+
+async def test_inputs_that_were_not_computed_are_not_late(
+    begin: Begin, model: GatedModel, clock: Clock, recorder: Recorder
+) -> None:
+    model.running.close()
+    call = await begin("crash", deadline=clock() + 1)
+    await model.running.reached()
+    clock.now += 2
+    model.running.open()
+    with pytest.raises(InferenceFailedError):
+        await call
+
+    assert (recorder.failed, recorder.late) == (1, 0)

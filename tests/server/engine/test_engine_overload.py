@@ -16,11 +16,10 @@ Running = asyncio.Task[Embeddings]
 
 
 @pytest.fixture(autouse=True)
-def slow_runs(engine: Engine) -> None:
+def slow_runs(engine: Engine, model: GatedModel) -> None:
     """Every batch of texts is predicted to take 12 seconds; the queue is full at 10."""
-    for (model, _), lane in engine.lanes.items():
-        if model == "tiny-text":
-            lane.cost.fixed = 12.0
+    for lane in engine.served(model).lanes.values():
+        lane.cost.fixed = 12.0
 
 
 @pytest_asyncio.fixture

@@ -6,29 +6,40 @@ computing are simulated.
 
 import asyncio
 import itertools
+import logging
 import math
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 from controlled import Recorder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from simulated import SimulatedInstances, SimulatedLoop, SimulatedModel
 
-from vecserve_server.engine import engine as engine_module
+from vecserve_server.engine import computing
 from vecserve_server.engine.admission import DeadlineUnmetError
 from vecserve_server.engine.call import WorkItem
 from vecserve_server.engine.catalog import Catalog
 from vecserve_server.engine.cost import CostModel
-from vecserve_server.engine.engine import Embeddings, Engine, EngineSettings
-from vecserve_server.engine.errors import ExpiredError, InferenceFailedError, NotReadyError, OverloadedError
+from vecserve_server.engine.engine import Embeddings, Engine
+from vecserve_server.engine.errors import (
+    ExpiredError,
+    InferenceFailedError,
+    ModelFailingError,
+    NotReadyError,
+    OverloadedError,
+)
+from vecserve_server.engine.instances import Outcome, Seat
 from vecserve_server.engine.observer import Drop
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.scheduler import Batch
+from vecserve_server.engine.served import Served, prepare
+from vecserve_server.engine.settings import EngineSettings
 from vecserve_server.engine.terms import Terms
 from vecserve_server.models.inputs import AnyTextInputs, InvalidItemsError, PreparedItem, TextInputs
 from vecserve_server.models.manifest import Manifest
@@ -36,6 +47,12 @@ from vecserve_server.models.model import TextModel
 
 COSTS = {"slow": CostModel(0.1, 0.004), "quick": CostModel(0.002, 0.0005)}
 TICK = 0.05
+RUN_TIMEOUT = 5.0
+MOST_FAILURES = 3
+HANGING = 1e5
+"""How much slower than its cost a run is that hangs: it ends after hours."""
+END = 3600.0
+"""Nothing that is waited for may take until then."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +77,13 @@ class World:
     instances: int
     longest_wait: float
     runs: list[tuple[float, bool]]
-    """How much slower than predicted each run is, and whether it fails."""
+    """How much slower than predicted each run is, and whether it fails. Some take so long that they are given up."""
     lag: float
     stop_at: int | None
+    swaps: list[int]
+    """Ticks at which the slow model is replaced by another version."""
+    deaths: frozenset[int]
+    """Which looks of instances at the queue end the instance instead."""
 
 
 class Simulation:
@@ -82,13 +103,30 @@ class Simulation:
         self._numbers = itertools.count()
         self._active = self._refused = 0
         self._stopped = False
-        models = [AuditedModel(self, name, manifest) for name in COSTS]
-        limits = EngineSettings(world.instances, 1, 128, 4, world.longest_wait, {"slow": 2.0})
-        with patch.object(engine_module, "Instances", self._make_instances):
+        self.dead = False
+        """Whether an instance died, which fails whatever was waiting."""
+        self.trials: set[int] = set()
+        """Inputs that the engine made up itself."""
+        self.served: list[Served] = []
+        """Every version of every model."""
+        self._manifest = manifest
+        self._versions = itertools.count(1)
+        models = [self._model(name) for name in COSTS]
+        limits = EngineSettings(
+            world.instances, 1, 128, 4, world.longest_wait, {"slow": 2.0}, RUN_TIMEOUT, MOST_FAILURES
+        )
+        with patch.object(computing, "Instances", self._make_instances):
             self.engine = Engine(Catalog(models), limits, self.loop.time, self.recorder)
-        runs = itertools.cycle(world.runs)
+        self.served += map(self.engine.served, models)
+        self._runs = itertools.cycle(world.runs)
         for model in models:
-            model.runs = runs
+            model.runs = self._runs
+
+    def _model(self, name: str) -> "AuditedModel":
+        return AuditedModel(self, name, self._manifest, str(next(self._versions)))
+
+    def number(self) -> int:
+        return next(self._numbers)
 
     def _make_instances(self, *args: Any, **kwargs: Any) -> "AuditedInstances":
         self.instances = AuditedInstances(self, *args, **kwargs)
@@ -104,6 +142,7 @@ class Simulation:
     async def _run(self, traffic: list[Arrival]) -> None:
         self.engine.start()
         tasks = [asyncio.create_task(self._stop(after=self.world.stop_at))] if self.world.stop_at is not None else []
+        tasks += [asyncio.create_task(self._swap(tick)) for tick in self.world.swaps]
         for arrival in traffic:
             if arrival.gap:
                 await asyncio.sleep(arrival.gap * TICK)
@@ -116,8 +155,21 @@ class Simulation:
             if not task.cancelled():
                 task.result()
         await self.engine.idle()
-        assert not self.instances.queued
+        assert self.trials or not self.instances.queued
+        assert self.loop.time() < END, "something took for ever"
         await self._stop()
+
+    async def _swap(self, tick: int) -> None:
+        await asyncio.sleep(tick * TICK)
+        if self._stopped:
+            return
+        old, new = self.engine.catalog.get("slow"), self._model("slow")
+        served, _ = self.loop.aside(lambda: prepare(new, self.engine.settings, self.loop.time))
+        new.runs = self._runs
+        self.served.append(served)
+        self.engine.open(served)
+        self.engine.replace_catalog(Catalog([new, self.engine.catalog.get("quick")]))
+        await self.engine.retire(old)
 
     async def _stop(self, after: int = 0) -> None:
         await asyncio.sleep(after * TICK)
@@ -159,9 +211,12 @@ class Simulation:
             case ExpiredError():
                 assert arrival.patience is not None
             case NotReadyError():
-                assert self._stopped
+                assert self._stopped or self.instances.exhausted
+            case ModelFailingError():
+                self._refused += not self.instances.saw(numbers)
+                assert self.instances.failures >= MOST_FAILURES
             case InferenceFailedError():
-                assert not self.failed.isdisjoint(numbers)
+                assert self.dead or not self.failed.isdisjoint(numbers)
             case _:
                 raise outcome
 
@@ -176,8 +231,9 @@ class Simulation:
         assert told.computed + told.failed + drops.total() == self.instances.submitted
         gone = any(arrival.cancelled_after is not None for arrival in traffic)
         assert not drops[Drop.EXPIRED] or any(arrival.patience is not None for arrival in traffic)
-        assert not drops[Drop.CANCELLED] or gone or self.failed or drops[Drop.EXPIRED]
-        assert not drops[Drop.STOPPED] or self.world.stop_at is not None
+        assert not drops[Drop.CANCELLED] or gone or self.failed or self.dead or drops[Drop.EXPIRED]
+        hung = any(slowness == HANGING for slowness, _ in self.world.runs)
+        assert not drops[Drop.STOPPED] or hung or self.trials or self.world.stop_at is not None
 
 
 class AuditedInstances(SimulatedInstances):
@@ -186,36 +242,61 @@ class AuditedInstances(SimulatedInstances):
     def __init__(self, simulation: Simulation, *args: Any, **kwargs: Any) -> None:
         super().__init__(simulation.loop, *args, **kwargs)
         self.submitted = 0
+        self.failures = 0
         self._simulation = simulation
+        self._looks = itertools.count()
+        self._seen: set[int] = set()
+        """Inputs that came into the queue."""
+        self._report_outcome, self._on_outcome = self._on_outcome, self._note
         self._taken: set[int] = set()
         self._drop, self._on_dropped = self._on_dropped, self._check_dropped
+
+    def _note(self, outcome: Outcome) -> None:
+        self.failures += outcome.error is not None
+        self._report_outcome(outcome)
+
+    def saw(self, numbers: list[int]) -> bool:
+        return not self._seen.isdisjoint(numbers)
 
     @property
     def queued(self) -> bool:
         return any(self._scheduler.waiting_seconds(priority) for priority in Priority)
 
-    def submit(self, model: str, priority: Priority, items: Iterable[WorkItem]) -> None:
+    def submit(self, key: Hashable, priority: Priority, items: Iterable[WorkItem]) -> None:
         items = list(items)
-        super().submit(model, priority, items)
+        super().submit(key, priority, items)
         self.submitted += len(items)
+        self._seen.update(int(item.payload[0]) for item in items)
 
     def check_busy(self) -> None:
         for priority in Priority:
             assert self._idle[priority] == len(self.resting[priority])
             assert not (self.resting[priority] and self._scheduler.waiting_seconds(priority)), "idle while work waits"
 
-    def _take(self, priority: Priority, number: int) -> Batch | None:
-        batch = super()._take(priority, number)
+    def _take(self, seat: Seat) -> Batch | None:
+        look = next(self._looks)
+        self._die_at(2 * look)
+        batch = super()._take(seat)
         for item in batch.items if batch else []:
             identity = int(item.payload[0])
             assert item.call.deadline > self.loop.time(), "computed after its deadline"
             assert identity not in self._simulation.over, "computed though nobody waits"
             assert identity not in self._taken, "computed twice"
             self._taken.add(identity)
+        if batch:
+            self._simulation.failed.update(identities := {int(item.payload[0]) for item in batch.items})
+            self._die_at(2 * look + 1)
+            self._simulation.failed.difference_update(identities)
         return batch
 
+    def _die_at(self, moment: int) -> None:
+        if moment in self._simulation.world.deaths:
+            self._simulation.dead = True
+            raise RuntimeError("died")
+
     def _check_dropped(self, model: str, items: list[WorkItem]) -> None:
-        costs = [lane.cost for (name, _), lane in self._simulation.engine.lanes.items() if name == model]
+        served = [served for served in self._simulation.served if served.model.name == model]
+        costs = [lane.cost for version in served for lane in version.lanes.values()]
         for item in items:
             needed = max(cost.batch_seconds(item.size) for cost in costs)
             assert item.call.abandoned or self.loop.time() + needed >= item.call.deadline, "dropped too early"
@@ -225,21 +306,38 @@ class AuditedInstances(SimulatedInstances):
 class AuditedModel(SimulatedModel):
     """Tells the simulation which calls were let in, and which inputs failed."""
 
-    def __init__(self, simulation: Simulation, name: str, manifest: Manifest) -> None:
-        super().__init__(name, manifest, simulation.loop, COSTS[name])
+    def __init__(self, simulation: Simulation, name: str, manifest: Manifest, version: str) -> None:
+        super().__init__(name, manifest, simulation.loop, COSTS[name], version)
         self._simulation = simulation
+        self._own: set[int] = set()
+        """Inputs that this version has prepared, or made up."""
+
+    def sample(self, size: int) -> PreparedItem:
+        item = super().sample(size)
+        item.payload[0] = self._simulation.number()
+        self._own.add(int(item.payload[0]))
+        self._simulation.trials.add(int(item.payload[0]))
+        return item
 
     def prepare(self, inputs: AnyTextInputs) -> list[PreparedItem]:
         assert isinstance(inputs, TextInputs)
         self._simulation.let_in.append(int(inputs.texts[0].split()[0]))
-        return super().prepare(inputs)
+        items = super().prepare(inputs)
+        self._own.update(int(item.payload[0]) for item in items)
+        return items
 
     def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        numbers = {int(number) for number, _ in payloads}
+        assert numbers <= self._own, "run by another version than the one that prepared it"
+        before = self._loop.time()
         try:
-            return super().run(payloads)
+            vectors = super().run(payloads)
         except RuntimeError:
-            self._simulation.failed.update(int(number) for number, _ in payloads)
+            self._simulation.failed |= numbers
             raise
+        if self._loop.time() - before >= RUN_TIMEOUT:
+            self._simulation.failed |= numbers
+        return vectors
 
 
 async def _outcome(call: Awaitable[Embeddings]) -> Embeddings | Exception:
@@ -263,7 +361,7 @@ def arrival(chance: bytes) -> Arrival:
     )
 
 
-runs = st.tuples(st.sampled_from([0.1, 0.8, 1.0, 1.0, 1.5, 5.0]), st.sampled_from([False, False, False, True]))
+runs = st.tuples(st.sampled_from([0.1, 0.8, 1.0, 1.0, 1.5, 5.0, HANGING]), st.sampled_from([False, False, False, True]))
 worlds = st.builds(
     World,
     instances=st.integers(1, 3),
@@ -271,10 +369,20 @@ worlds = st.builds(
     runs=st.lists(runs, min_size=1, max_size=6),
     lag=st.sampled_from([0.0, 1e-6, 0.01]),
     stop_at=st.none() | st.integers(0, 60),
+    swaps=st.lists(st.integers(0, 60), max_size=2),
+    deaths=st.frozensets(st.integers(0, 100), max_size=2),
 )
 
 
-@settings(max_examples=10 * settings().max_examples)
+@pytest.fixture(scope="module", autouse=True)
+def quiet() -> Iterator[None]:
+    """Thousands of simulated troubles need not be logged."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@settings(max_examples=5 * settings().max_examples)
 @given(traffic=st.lists(st.binary(min_size=5, max_size=16).map(arrival), max_size=16), world=worlds)
 def test_every_call_ends_once_with_its_vectors_in_order_or_a_reason(
     traffic: list[Arrival], world: World, text_model: TextModel

@@ -39,6 +39,7 @@ class Running:
             2,
             on_outcome=self._note,
             on_dropped=self._drop,
+            on_death=self._fail,
             clock=self.loop.time,
         )
         self.loop.call_soon(self._start)
@@ -53,9 +54,14 @@ class Running:
 
     def _drop(self, model: str, items: list[WorkItem]) -> None: ...
 
+    def _fail(self, error: BaseException) -> None:
+        raise error
+
     def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         self.loop.spend(self.slowness * self.cost.batch_seconds(len(payloads) * max(map(len, payloads))))
         return np.zeros((len(payloads), 1), np.float32)
+
+    def terminate(self, thread: int) -> None: ...
 
     def until(self, time: float) -> None:
         """Lets everything happen until then."""

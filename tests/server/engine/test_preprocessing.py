@@ -49,9 +49,9 @@ def tokenizing(text_artifact: Path) -> Iterator[Tokenizing]:
 
 
 @pytest.fixture
-def preprocessing(tokenizing: Tokenizing, image_model: ImageModel, clock: Clock) -> Iterator[Preprocessing]:
+def preprocessing(clock: Clock) -> Iterator[Preprocessing]:
     """One thread for each modality and priority."""
-    preprocessing = Preprocessing([tokenizing, image_model], 1, clock)
+    preprocessing = Preprocessing(1, clock)
     yield preprocessing
     preprocessing.stop()
 

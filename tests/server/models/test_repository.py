@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from vecserve_server.models.manifest import ArtifactError
-from vecserve_server.models.repository import find_artifacts
+from vecserve_server.models.repository import find_artifacts, find_versions
 
 
 def make(root: Path, *artifacts: str) -> None:
@@ -49,3 +49,20 @@ def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ArtifactError, match="Not a directory"):
         find_artifacts(tmp_path / "models")
+
+
+def test_as_many_versions_as_asked_for_are_found_the_highest_last(tmp_path: Path) -> None:
+    for version in ("1", "9", "10"):
+        (tmp_path / "bert" / version).mkdir(parents=True)
+    (tmp_path / "minilm" / "1").mkdir(parents=True)
+
+    assert find_artifacts(tmp_path, count=2) == [tmp_path / "bert/9", tmp_path / "bert/10", tmp_path / "minilm/1"]
+
+
+def test_no_version_above_a_pin_is_found(tmp_path: Path) -> None:
+    for version in ("1", "2", "3"):
+        (tmp_path / "bert" / version).mkdir(parents=True)
+
+    assert find_artifacts(tmp_path, pins={"bert": 2}) == [tmp_path / "bert/2"]
+    assert find_versions(tmp_path, "bert", 2) == [tmp_path / "bert/1", tmp_path / "bert/2"]
+    assert find_versions(tmp_path, "bert") == [tmp_path / f"bert/{version}" for version in (1, 2, 3)]

@@ -38,8 +38,8 @@ def test_padding_may_be_anything(text_model: TextModel) -> None:
 
 
 def test_an_id_outside_the_vocabulary_is_refused(text_model: TextModel) -> None:
-    # The tiny vocabulary: 5 special tokens, 26 letters twice, 14 words.
-    last = 5 + 2 * 26 + 14 - 1
+    # The tiny vocabulary: 5 special tokens, 26 letters twice, 15 words.
+    last = 5 + 2 * 26 + 15 - 1
     text_model.prepare(inputs([[0, last]], [2]))
 
     assert problems(text_model, inputs([[0, last + 1], [1, 1], [-1, 1]], [2, 2, 2])) == {

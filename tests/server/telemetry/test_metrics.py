@@ -1,17 +1,24 @@
+import copy
 import re
 import socket
 import urllib.request
 from collections.abc import Callable
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from vecserve_server.engine.call import Call, WorkItem
 from vecserve_server.engine.observer import Drop, Refusal
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.scheduler import Batch
-from vecserve_server.models.model import TextModel
+from vecserve_server.models.model import ImageModel, TextModel
 from vecserve_server.telemetry.metrics import Metrics
+
+INFO = (
+    'model_info{computed_in="fp32",modality="text",model="tiny-text",precision="fp32",'
+    'provider="CPUExecutionProvider",version="1"}'
+)
 
 
 @pytest.fixture
@@ -37,7 +44,7 @@ def scrape(metrics: Metrics, address: str) -> Callable[[], dict[str, float]]:
         with direct.open(f"http://{address}/metrics") as answer:
             text = answer.read().decode()
         lines = re.findall(r"^vecserve_(\S+_(?:total|info)\S*) (\S+)$", text, re.MULTILINE)
-        return {name: float(value) for name, value in lines}
+        return {name: float(value) for name, value in lines if not name.startswith("build_info")}
 
     return scrape
 
@@ -57,23 +64,68 @@ def test_a_model_is_told_with_where_and_how_it_is_computed(
 ) -> None:
     metrics.loaded(text_model)
 
-    assert scrape() == {
-        'model_info{computed_in="fp32",modality="text",model="tiny-text",precision="fp32",'
-        'provider="CPUExecutionProvider",version="1"}': 1
-    }
+    told = scrape()
+
+    assert told.pop(INFO) == 1
+    assert not any(told.values())
+
+
+def test_what_alerts_are_about_begins_at_0(
+    metrics: Metrics, scrape: Callable[[], dict[str, float]], text_model: TextModel
+) -> None:
+    metrics.loaded(text_model)
+
+    told = scrape()
+
+    for name in ("failed_batches", "failed_items", "late_items"):
+        assert told[f'{name}_total{{model="tiny-text",priority="interactive"}}'] == 0
+    for reason in ("queue_full", "deadline"):
+        assert told[f'refused_calls_total{{model="tiny-text",reason="{reason}"}}'] == 0
+
+
+def test_nothing_is_told_of_a_model_whose_last_version_has_gone(
+    metrics: Metrics, scrape: Callable[[], dict[str, float]], text_model: TextModel, image_model: ImageModel
+) -> None:
+    newer = copy.copy(text_model)
+    newer.version = "2"
+    for model in (text_model, image_model, newer):
+        metrics.loaded(model)
+    metrics.batches.dropped("tiny-text", Drop.EXPIRED, 3)
+    before = scrape()
+
+    metrics.unloaded(text_model)
+    swapped = scrape()
+    metrics.unloaded(newer)
+    gone = scrape()
+
+    assert before.keys() - swapped.keys() == {INFO}
+    assert swapped['dropped_items_total{model="tiny-text",reason="expired"}'] == 3
+    assert gone
+    assert all("tiny-image" in series for series in gone)
+
+
+def test_a_model_that_comes_back_begins_anew(
+    metrics: Metrics, scrape: Callable[[], dict[str, float]], text_model: TextModel
+) -> None:
+    for _ in range(2):
+        metrics.loaded(text_model)
+        metrics.batches.dropped("tiny-text", Drop.EXPIRED, 3)
+        told = scrape()
+        metrics.unloaded(text_model)
+
+        assert told['dropped_items_total{model="tiny-text",reason="expired"}'] == 3
 
 
 def test_batches_are_told_with_their_items_their_time_and_their_padding(
     metrics: Metrics, scrape: Callable[[], dict[str, float]]
 ) -> None:
-    metrics.ran(batch(10, 8, 9), 0.25, late=1, failed=False)
-    metrics.ran(batch(5), 0.5, late=0, failed=False)
+    metrics.batches.ran(batch(10, 8, 9), 0.25, late=1, failed=False)
+    metrics.batches.ran(batch(5), 0.5, late=0, failed=False)
 
     labels = '{model="bert",priority="interactive"}'
     assert scrape() == {
         f"computed_items_total{labels}": 4,
         f"late_items_total{labels}": 1,
-        f"batches_total{labels}": 2,
         f"batch_seconds_total{labels}": 0.75,
         f"batch_units_total{labels}": 32,
         f"batch_padding_units_total{labels}": 3,
@@ -81,7 +133,7 @@ def test_batches_are_told_with_their_items_their_time_and_their_padding(
 
 
 def test_items_of_failed_batches_were_not_computed(metrics: Metrics, scrape: Callable[[], dict[str, float]]) -> None:
-    metrics.ran(batch(10, 8), 0.25, late=0, failed=True)
+    metrics.batches.ran(batch(10, 8), 0.25, late=0, failed=True)
 
     told = scrape()
 
@@ -90,8 +142,8 @@ def test_items_of_failed_batches_were_not_computed(metrics: Metrics, scrape: Cal
 
 
 def test_priorities_are_told_apart(metrics: Metrics, scrape: Callable[[], dict[str, float]]) -> None:
-    metrics.ran(batch(1, 1, priority=Priority.BULK), 0.25, late=0, failed=False)
-    metrics.ran(batch(1), 0.25, late=0, failed=False)
+    metrics.batches.ran(batch(1, 1, priority=Priority.BULK), 0.25, late=0, failed=False)
+    metrics.batches.ran(batch(1), 0.25, late=0, failed=False)
 
     told = scrape()
 
@@ -103,10 +155,10 @@ def test_refused_calls_and_dropped_items_are_told_with_the_reason(
     metrics: Metrics, scrape: Callable[[], dict[str, float]]
 ) -> None:
     for refusal in (Refusal.QUEUE_FULL, Refusal.DEADLINE, Refusal.DEADLINE):
-        metrics.refused("bert", refusal)
-    metrics.dropped("bert", Drop.EXPIRED, 3)
-    metrics.dropped("bert", Drop.CANCELLED, 2)
-    metrics.dropped("resnet", Drop.STOPPED, 1)
+        metrics.batches.refused("bert", refusal)
+    metrics.batches.dropped("bert", Drop.EXPIRED, 3)
+    metrics.batches.dropped("bert", Drop.CANCELLED, 2)
+    metrics.batches.dropped("resnet", Drop.STOPPED, 1)
 
     assert scrape() == {
         'refused_calls_total{model="bert",reason="queue_full"}': 1,
@@ -122,3 +174,22 @@ def test_an_address_in_use_is_refused(metrics: Metrics, address: str) -> None:
 
     with pytest.raises(OSError, match="in use"):
         metrics.serve(address)
+
+
+def test_the_size_of_batches_is_told(metrics: Metrics) -> None:
+    for sizes in ((1,), (1, 2, 3), (4,) * 9):
+        metrics.batches.ran(batch(*sizes), 0.25, late=0, failed=False)
+
+    def count(most: str) -> float | None:
+        labels = {"model": "bert", "priority": "interactive", "le": most}
+        return metrics.registry.get_sample_value("vecserve_batch_items_bucket", labels)
+
+    assert [count(most) for most in ("1.0", "2.0", "4.0", "8.0", "16.0")] == [1, 1, 2, 2, 3]
+
+
+def test_versions_and_the_process_are_told(metrics: Metrics) -> None:
+    (build,) = [family for family in metrics.registry.collect() if family.name == "vecserve_build"]
+    assert build.samples[0].labels["onnxruntime"] == onnxruntime.__version__
+    resident = metrics.registry.get_sample_value("process_resident_memory_bytes")
+    assert resident
+    assert resident > 10 * 2**20

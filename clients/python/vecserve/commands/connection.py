@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from vecserve.client import Client
-from vecserve.security import Tls
+from vecserve.security import Tls, check_token_is_private
 
 
 class UsageError(Exception):
@@ -66,11 +66,11 @@ def connect(arguments: argparse.Namespace, batch_size: int = 32) -> Client:
             timeout=arguments.timeout,
             batch_size=batch_size,
             tls=_tls(arguments),
-            token=_token(arguments.token_file),
+            token=read_token(arguments.token_file),
             plaintext_token=arguments.plaintext_token,
         )
     except ValueError as error:
-        raise UsageError(str(error).replace("plaintext_token", "--plaintext-token")) from error
+        raise UsageError(str(error)) from error
 
 
 def _tls(arguments: argparse.Namespace) -> Tls | None:
@@ -80,10 +80,30 @@ def _tls(arguments: argparse.Namespace) -> Tls | None:
     return Tls(*files, server_name=arguments.tls_server_name)
 
 
-def _token(file: Path | None) -> str | None:
+def read_token(file: Path | None) -> str | None:
+    """Return the token that a file holds, else that of the environment; None where there is none.
+
+    Raises:
+        OSError: If the file can't be read.
+    """
     if file is not None:
         return file.read_text().strip()
     return os.environ.get("VECSERVE_TOKEN") or None
+
+
+def authorization(address: str, file: Path | None, *, plaintext_allowed: bool) -> tuple[tuple[str, str], ...]:
+    """Return the metadata that carries the token, of which there may be none, to a server without TLS.
+
+    Raises:
+        OSError: If the file can't be read.
+        ValueError: If others could read it on the way, unless that is allowed.
+    """
+    token = read_token(file)
+    if token is None:
+        return ()
+    if not plaintext_allowed:
+        check_token_is_private(address, tls=False)
+    return (("authorization", f"Bearer {token}"),)
 
 
 def seconds(text: str) -> float:

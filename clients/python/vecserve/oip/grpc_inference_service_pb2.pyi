@@ -111,7 +111,7 @@ class ModelReadyRequest(_message.Message):
     name: _builtins.str
     """Its name."""
     version: _builtins.str
-    """Its version. Empty: the one that is served."""
+    """Its version. Empty: the highest that is served."""
     def __init__(
         self,
         *,
@@ -208,7 +208,7 @@ class ModelMetadataRequest(_message.Message):
     name: _builtins.str
     """Its name."""
     version: _builtins.str
-    """Its version. Empty: the one that is served."""
+    """Its version. Empty: the highest that is served."""
     def __init__(
         self,
         *,
@@ -270,7 +270,7 @@ class ModelMetadataResponse(_message.Message):
     """"onnxruntime_onnx"."""
     @_builtins.property
     def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The version that is served."""
+        """The versions that are served."""
 
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelMetadataResponse.TensorMetadata]:
@@ -552,7 +552,7 @@ class ModelInferRequest(_message.Message):
     model_name: _builtins.str
     """The model's name."""
     model_version: _builtins.str
-    """Its version. Empty: the one that is served."""
+    """Its version. Empty: the highest that is served."""
     id: _builtins.str
     """Comes back in the response."""
     @_builtins.property
@@ -686,7 +686,7 @@ class ModelConfigRequest(_message.Message):
     name: _builtins.str
     """Its name."""
     version: _builtins.str
-    """Its version. Empty: the one that is served."""
+    """Its version. Empty: the highest that is served."""
     def __init__(
         self,
         *,
@@ -736,7 +736,7 @@ class ModelStatisticsRequest(_message.Message):
     name: _builtins.str
     """Its name. Empty: every model."""
     version: _builtins.str
-    """Its version. Empty: the one that is served."""
+    """Its version. Empty: the highest that is served."""
     def __init__(
         self,
         *,
@@ -944,7 +944,7 @@ class RepositoryIndexRequest(_message.Message):
     repository_name: _builtins.str
     """There is one repository, and it needs no name."""
     ready: _builtins.bool
-    """Whether to list only models that can be called: every loaded one can."""
+    """Whether to list only models that can be called."""
     def __init__(
         self,
         *,
@@ -979,7 +979,7 @@ class RepositoryIndexResponse(_message.Message):
         version: _builtins.str
         """Its version."""
         state: _builtins.str
-        """"READY"."""
+        """"READY", or "UNAVAILABLE" while its runs fail."""
         def __init__(
             self,
             *,

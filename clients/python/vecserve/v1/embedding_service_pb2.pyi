@@ -108,7 +108,9 @@ class EmbedTextRequest(_message.Message):
     VECTOR_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Model name. Empty selects the server's default text model."""
+    """Model name, or name and version as "name@version". Without a version the highest that is loaded answers, which may
+    change while the server runs. Empty selects the server's default text model.
+    """
     truncation: Global___Truncation.ValueType
     """What to do with a text that is longer than Model.max_token_count."""
     prompt: _builtins.str
@@ -184,7 +186,7 @@ class EmbedImageRequest(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     VECTOR_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Model name. Empty selects the server's default image model."""
+    """Model name, as in EmbedTextRequest. Empty selects the server's default image model."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___Image]:
         """1 to Model.max_batch_count images."""

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1evecserve/v1/error_reason.proto\x12\x0bvecserve.v1*\xc8\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_INVALID_INPUT\x10\x01\x12 \n\x1c\x45RROR_REASON_BATCH_TOO_LARGE\x10\x02\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x03\x12\x1f\n\x1b\x45RROR_REASON_WRONG_MODALITY\x10\x04\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x05\x12\x1a\n\x16\x45RROR_REASON_NOT_READY\x10\x06\x12\x18\n\x14\x45RROR_REASON_EXPIRED\x10\x07\x12!\n\x1d\x45RROR_REASON_INFERENCE_FAILED\x10\x08\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\tB\x1aP\x01Z\x16vecserve/v1;vecservev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1evecserve/v1/error_reason.proto\x12\x0bvecserve.v1*\xac\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_INVALID_INPUT\x10\x01\x12 \n\x1c\x45RROR_REASON_BATCH_TOO_LARGE\x10\x02\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x03\x12\x1f\n\x1b\x45RROR_REASON_WRONG_MODALITY\x10\x04\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x05\x12\x1a\n\x16\x45RROR_REASON_NOT_READY\x10\x06\x12\x18\n\x14\x45RROR_REASON_EXPIRED\x10\x07\x12!\n\x1d\x45RROR_REASON_INFERENCE_FAILED\x10\x08\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\t\x12\x1e\n\x1a\x45RROR_REASON_MODEL_FAILING\x10\n\x12\"\n\x1e\x45RROR_REASON_MODEL_LOAD_FAILED\x10\x0b\x12\x1e\n\x1a\x45RROR_REASON_DEFAULT_MODEL\x10\x0c\x42\x1aP\x01Z\x16vecserve/v1;vecservev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'P\001Z\026vecserve/v1;vecservev1'
   _globals['_ERRORREASON']._serialized_start=48
-  _globals['_ERRORREASON']._serialized_end=376
+  _globals['_ERRORREASON']._serialized_end=476
 # @@protoc_insertion_point(module_scope)

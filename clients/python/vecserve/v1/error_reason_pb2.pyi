@@ -42,6 +42,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL: the runtime failed; the cause is in the server's log under the request id."""
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 9
     """UNAUTHENTICATED: no credentials, or wrong ones."""
+    ERROR_REASON_MODEL_FAILING: _ErrorReason.ValueType  # 10
+    """UNAVAILABLE, with google.rpc.RetryInfo: the model's last runs all failed; others may work."""
+    ERROR_REASON_MODEL_LOAD_FAILED: _ErrorReason.ValueType  # 11
+    """FAILED_PRECONDITION: a version of a model can't be served; the message says why."""
+    ERROR_REASON_DEFAULT_MODEL: _ErrorReason.ValueType  # 12
+    """FAILED_PRECONDITION: a default model can't be unloaded."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The google.rpc.ErrorInfo.reason of every error this API returns, its domain being "vecserve"."""
@@ -66,4 +72,10 @@ ERROR_REASON_INFERENCE_FAILED: ErrorReason.ValueType  # 8
 """INTERNAL: the runtime failed; the cause is in the server's log under the request id."""
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 9
 """UNAUTHENTICATED: no credentials, or wrong ones."""
+ERROR_REASON_MODEL_FAILING: ErrorReason.ValueType  # 10
+"""UNAVAILABLE, with google.rpc.RetryInfo: the model's last runs all failed; others may work."""
+ERROR_REASON_MODEL_LOAD_FAILED: ErrorReason.ValueType  # 11
+"""FAILED_PRECONDITION: a version of a model can't be served; the message says why."""
+ERROR_REASON_DEFAULT_MODEL: ErrorReason.ValueType  # 12
+"""FAILED_PRECONDITION: a default model can't be unloaded."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -52,7 +52,9 @@ class GetModelRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Model name. Required: a default exists only per modality, and ListModels marks it."""
+    """Model name, or name and version as "name@version". Required: a default exists only per modality, and ListModels
+    marks it.
+    """
     def __init__(
         self,
         *,
@@ -104,7 +106,7 @@ class ListModelsResponse(_message.Message):
     """Empty on the last page."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
-        """Ordered by name."""
+        """Ordered by name; of a name, the highest version last."""
 
     def __init__(
         self,
@@ -189,7 +191,7 @@ class Model(_message.Message):
     execution_provider: _builtins.str
     """The ONNX Runtime provider that runs it, e.g. "CPUExecutionProvider"."""
     default: _builtins.bool
-    """Whether this is the default for its modality."""
+    """Whether this is what calls of its modality get that name no model."""
     @_builtins.property
     def supported_dimensionalities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """What VectorOptions.dimensionality may ask for, in ascending order; the whole vector's is always among them."""

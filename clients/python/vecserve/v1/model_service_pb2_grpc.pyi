@@ -36,7 +36,7 @@ class ModelServiceStub:
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.Model]
     """Describes one model. NOT_FOUND with google.rpc.ResourceInfo when the server has none of that name."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
-    """Describes every loaded model, ordered by name, in pages."""
+    """Describes every loaded model, ordered by name and version, in pages."""
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
@@ -46,7 +46,7 @@ class ModelServiceAsyncStub(ModelServiceStub):
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.Model]  # type: ignore[assignment]
     """Describes one model. NOT_FOUND with google.rpc.ResourceInfo when the server has none of that name."""
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Describes every loaded model, ordered by name, in pages."""
+    """Describes every loaded model, ordered by name and version, in pages."""
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     """Describes the models that a server has loaded. Liveness and readiness are grpc.health.v1's."""
@@ -65,6 +65,6 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.ListModelsResponse, _abc.Awaitable[_model_service_pb2.ListModelsResponse]]:
-        """Describes every loaded model, ordered by name, in pages."""
+        """Describes every loaded model, ordered by name and version, in pages."""
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

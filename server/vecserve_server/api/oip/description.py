@@ -1,5 +1,7 @@
 """Models as the protocol describes them. Pure."""
 
+from collections.abc import Sequence
+
 from vecserve.oip import grpc_inference_service_pb2 as pb
 from vecserve.oip import model_config_pb2 as config_pb
 from vecserve_server.api.oip.signatures import OUTPUT, in_words, signatures
@@ -10,13 +12,13 @@ _PLATFORM = "onnxruntime_onnx"
 _ANY = -1
 
 
-def metadata(model: AnyModel) -> pb.ModelMetadataResponse:
-    """What the model takes and gives, the batch included."""
+def metadata(model: AnyModel, versions: Sequence[str]) -> pb.ModelMetadataResponse:
+    """What the model takes and gives, the batch included, and the versions of its name that are served."""
     tensor = pb.ModelMetadataResponse.TensorMetadata
     inputs, *_ = signatures(model)
     return pb.ModelMetadataResponse(
         name=model.name,
-        versions=[model.version],
+        versions=versions,
         platform=_PLATFORM,
         inputs=[tensor(name=spec.name, datatype="BYTES", shape=[_ANY, 1]) for spec in inputs],
         outputs=[tensor(name=OUTPUT, datatype="FP32", shape=[_ANY, model.manifest.dimensionality])],

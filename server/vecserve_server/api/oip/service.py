@@ -19,6 +19,7 @@ from vecserve_server.engine.statistics import Statistics
 from vecserve_server.engine.terms import Terms
 from vecserve_server.models.inputs import ImageInputs, PixelInputs
 from vecserve_server.models.model import AnyModel, TextModel
+from vecserve_server.telemetry.calls import current_call
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
@@ -39,21 +40,21 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
     async def ServerLive(
         self, request: pb.ServerLiveRequest, context: ServicerContext[pb.ServerLiveRequest, pb.ServerLiveResponse]
     ) -> pb.ServerLiveResponse:
-        return pb.ServerLiveResponse(live=True)
+        return pb.ServerLiveResponse(live=self._gate.is_live)
 
     async def ServerReady(
         self, request: pb.ServerReadyRequest, context: ServicerContext[pb.ServerReadyRequest, pb.ServerReadyResponse]
     ) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=self._gate.is_open)
+        return pb.ServerReadyResponse(ready=self._gate.is_ready)
 
     async def ModelReady(
         self, request: pb.ModelReadyRequest, context: ServicerContext[pb.ModelReadyRequest, pb.ModelReadyResponse]
     ) -> pb.ModelReadyResponse:
         try:
-            self._model("name", request.name, request.version)
+            model = self._model("name", request.name, request.version)
         except (ModelNotFoundError, NotReadyError):
             return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=True)
+        return pb.ModelReadyResponse(ready=self._gate.engine.works(model))
 
     async def ServerMetadata(
         self,
@@ -67,13 +68,14 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         request: pb.ModelMetadataRequest,
         context: ServicerContext[pb.ModelMetadataRequest, pb.ModelMetadataResponse],
     ) -> pb.ModelMetadataResponse:
-        return metadata(self._model("name", request.name, request.version))
+        model = self._model("name", request.name, request.version)
+        return metadata(model, [other.version for other in self._gate.engine.catalog.versions(model.name)])
 
     async def ModelInfer(
         self, request: pb.ModelInferRequest, context: ServicerContext[pb.ModelInferRequest, pb.ModelInferResponse]
     ) -> pb.ModelInferResponse:
         engine = self._gate.engine
-        model = self._model("model_name", request.model_name, request.model_version)
+        current_call().model = model = self._model("model_name", request.model_name, request.model_version)
         tensors, options = read_request(request, model, self._max_items)
         now = engine.clock()
         asked = options.terms(terms(context, now), now)
@@ -102,23 +104,28 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         request: pb.RepositoryIndexRequest,
         context: ServicerContext[pb.RepositoryIndexRequest, pb.RepositoryIndexResponse],
     ) -> pb.RepositoryIndexResponse:
-        index = pb.RepositoryIndexResponse.ModelIndex
-        models = [index(name=model.name, version=model.version, state="READY") for model in self._gate.engine.catalog]
+        engine = self._gate.engine
+        ready = {model: engine.works(model) for model in engine.catalog}
+        models = [_index(model, ready=ready[model]) for model in ready if ready[model] or not request.ready]
         return pb.RepositoryIndexResponse(models=models)
 
     def _model(self, field: str, name: str, version: str) -> AnyModel:
-        """The model that a request names, in `field`; whichever version is served if it names none."""
+        """The model that a request names, in `field`; in its highest version if it names none."""
         catalog = self._gate.engine.catalog
         if not name:
             raise InvalidInputError([Violation(field, "is empty: RepositoryIndex shows the names")])
-        model = catalog.get(name)
-        if version not in ("", model.version):
-            raise ModelNotFoundError(name, f"model '{name}' is loaded in version '{model.version}', not '{version}'")
-        return model
+        return catalog.version(name, version)
+
+
+def _index(model: AnyModel, *, ready: bool) -> pb.RepositoryIndexResponse.ModelIndex:
+    return pb.RepositoryIndexResponse.ModelIndex(
+        name=model.name, version=model.version, state="READY" if ready else "UNAVAILABLE"
+    )
 
 
 async def _embed(engine: Engine, model: AnyModel, tensors: Tensors, options: InferOptions, terms: Terms) -> Embeddings:
     inputs = to_inputs(tensors, options)
+    current_call().embeds(inputs, terms)
     if isinstance(inputs, ImageInputs | PixelInputs):
         assert not isinstance(model, TextModel)
         return await engine.embed_images(model, inputs, terms)

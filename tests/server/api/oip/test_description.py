@@ -8,7 +8,7 @@ from vecserve_server.models.model import ImageModel, TextModel
 
 
 def test_a_text_model_takes_text(text_model: TextModel) -> None:
-    described = metadata(text_model)
+    described = metadata(text_model, ["1"])
 
     (given,) = described.inputs
     assert (given.name, given.datatype, list(given.shape)) == ("text", "BYTES", [-1, 1])
@@ -18,7 +18,7 @@ def test_a_text_model_takes_text(text_model: TextModel) -> None:
 
 
 def test_an_image_model_takes_images(image_model: ImageModel) -> None:
-    described = metadata(image_model)
+    described = metadata(image_model, ["1"])
 
     assert [(given.name, given.datatype, list(given.shape)) for given in described.inputs] == [
         ("image", "BYTES", [-1, 1])
@@ -39,7 +39,7 @@ def test_the_configuration_leaves_the_batch_out(text_model: TextModel) -> None:
 def test_metadata_and_configuration_agree(text_model: TextModel, image_model: ImageModel) -> None:
     # perf_analyzer refuses a configuration with inputs that the metadata lacks.
     for model in (text_model, image_model):
-        described, config = metadata(model), configuration(model, max_items=7)
+        described, config = metadata(model, ["1"]), configuration(model, max_items=7)
         assert [given.name for given in described.inputs] == [given.name for given in config.input]
         for pair in (
             zip(described.inputs, config.input, strict=True),

@@ -29,7 +29,14 @@ def servicer(gate: Gate) -> InferenceServicer:
 
 @pytest.fixture
 def engine(text_model: TextModel) -> Engine:
-    return cast(Engine, SimpleNamespace(catalog=Catalog([text_model])))
+    """It works until `broken` is set."""
+    engine = SimpleNamespace(catalog=Catalog([text_model]), exhausted=False, broken=False)
+
+    def works(model: TextModel) -> bool:
+        return not engine.broken
+
+    engine.works = works
+    return cast(Engine, engine)
 
 
 async def readiness(servicer: InferenceServicer) -> tuple[bool, bool, bool]:
@@ -68,6 +75,19 @@ async def test_the_index_names_what_is_loaded(servicer: InferenceServicer, gate:
     told = await servicer.RepositoryIndex(pb.RepositoryIndexRequest(), CONTEXT)
 
     assert [(model.name, model.version, model.state) for model in told.models] == [("tiny-text", "1", "READY")]
+
+
+async def test_a_model_whose_runs_fail_is_not_ready_and_the_server_is_live(
+    servicer: InferenceServicer, gate: Gate, engine: Engine
+) -> None:
+    gate.open(engine)
+    cast(Any, engine).broken = True
+
+    assert await readiness(servicer) == (True, False, False)
+    told = await servicer.RepositoryIndex(pb.RepositoryIndexRequest(), CONTEXT)
+    assert [model.state for model in told.models] == ["UNAVAILABLE"]
+    told = await servicer.RepositoryIndex(pb.RepositoryIndexRequest(ready=True), CONTEXT)
+    assert not told.models
 
 
 async def test_a_model_without_a_name_is_asked_for_one(servicer: InferenceServicer, gate: Gate, engine: Engine) -> None:
