@@ -18,9 +18,11 @@ from vecserve_server.api.gate import Gate
 from vecserve_server.api.health import SERVICE as HEALTH_SERVICE
 from vecserve_server.api.health import Health
 from vecserve_server.api.interceptor import CallInterceptor
+from vecserve_server.api.metadata import be_quiet_about_encodings
 from vecserve_server.api.oip.service import SERVICE as INFERENCE_SERVICE
 from vecserve_server.api.oip.service import InferenceServicer
 from vecserve_server.api.reflection import add_reflection
+from vecserve_server.api.unnamed import refuse_unregistered_methods
 from vecserve_server.config import ServerConfig
 from vecserve_server.cores import available_cores
 from vecserve_server.engine.engine import Engine
@@ -144,6 +146,8 @@ class Server:
 
     async def _bind(self) -> tuple[grpc.aio.Server, int]:
         config = self._config
+        refuse_unregistered_methods()
+        be_quiet_about_encodings()
         server = grpc.aio.server(
             interceptors=(CallInterceptor(),),
             options=[

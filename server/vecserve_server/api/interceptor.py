@@ -1,7 +1,7 @@
 """What every call gets, whichever handler answers it: a request id, and errors told in one way."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -17,7 +17,7 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class CallInterceptor(ServerInterceptor):
-    """Wraps the handlers of this server's own services, and every unary one."""
+    """Wraps the handlers of all services."""
 
     def __init__(self) -> None:
         self._wrapped: dict[str, Any] = {}
@@ -34,22 +34,31 @@ class CallInterceptor(ServerInterceptor):
 
 
 def _wrap(handler: Any, *, own: bool) -> Any:
+    read, write = tolerant(handler.request_deserializer), handler.response_serializer
+    # As a stream of requests, though there is one: gRPC never answers a unary call that ends without its message.
     if handler.unary_unary:
-        return grpc.unary_unary_rpc_method_handler(
-            _unary(handler.unary_unary), tolerant(handler.request_deserializer), handler.response_serializer
-        )
-    if own:
-        return grpc.stream_stream_rpc_method_handler(
-            _guarded(handler.stream_stream), tolerant(handler.request_deserializer), handler.response_serializer
-        )
-    return handler
+        return grpc.stream_unary_rpc_method_handler(_guarded(_unary(handler.unary_unary)), read, write)
+    if handler.unary_stream:
+        return grpc.stream_stream_rpc_method_handler(_guarded(_unary(handler.unary_stream)), read, write)
+    handle = handler.stream_stream if own else _written(handler.stream_stream)
+    return grpc.stream_stream_rpc_method_handler(_guarded(handle), read, write)
 
 
 def _unary(handle: Handler) -> Handler:
-    async def handle_wellformed(request: Any, context: AnyContext) -> Any:
-        return await handle(wellformed(request), context)
+    async def handle_one(_: Any, context: AnyContext) -> Any:
+        return await handle(wellformed(await context.read()), context)
 
-    return _guarded(handle_wellformed)
+    return handle_one
+
+
+def _written(generate: Callable[[Any, AnyContext], AsyncIterator[Any]]) -> Handler:
+    """The handler of a service of gRPC's own, which knows no malformed requests and yields its responses."""
+
+    async def handle_many(requests: AsyncIterator[Any], context: AnyContext) -> None:
+        async for response in generate((wellformed(request) async for request in requests), context):
+            await context.write(response)
+
+    return handle_many
 
 
 def _guarded(handle: Handler) -> Handler:
@@ -60,7 +69,7 @@ def _guarded(handle: Handler) -> Handler:
         add_trailing_metadata(context, REQUEST_ID, identity)
         try:
             return await handle(request, context)
-        except AbortError:
+        except BaseError:  # gRPC's own: the call was aborted, or its caller is gone
             raise
         except NotImplementedError:  # a method that a generated servicer has and ours does not
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server does not have the method")

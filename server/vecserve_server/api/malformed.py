@@ -1,9 +1,10 @@
-"""Bytes that are no message: told to the handler instead of failing inside gRPC, which would say INTERNAL."""
+"""Requests that are no message: told to the handler instead of failing inside gRPC, which would say INTERNAL."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
+from grpc.aio import EOF
 
 from vecserve_server.engine.errors import InvalidInputError, Violation
 
@@ -27,7 +28,9 @@ def tolerant(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 
 def wellformed(request: RequestT | Malformed) -> RequestT:
-    """The request itself; raises `InvalidInputError` if it could not be parsed."""
+    """The request itself; raises `InvalidInputError` if there was none, or none that could be parsed."""
+    if request is EOF:
+        raise InvalidInputError([Violation("request", "is missing: the call ended before its message was complete")])
     if isinstance(request, Malformed):
         raise InvalidInputError(
             [Violation("request", "is not a valid message of its type: check the proto and that strings are UTF-8")]

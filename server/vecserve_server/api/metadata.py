@@ -1,5 +1,6 @@
 """What travels beside the messages of a call: its id, its deadline, its timings."""
 
+import logging
 import math
 import re
 import secrets
@@ -22,6 +23,11 @@ _PRIORITIES = {priority.value: priority for priority in Priority}
 _REQUEST_ID_FORM = re.compile(r"[\x21-\x7e]{1,128}")
 
 AnyContext = ServicerContext[Any, Any]
+
+
+def be_quiet_about_encodings() -> None:
+    """Keeps gRPC from logging, with a traceback, a caller's metadata that is not UTF-8 each time it is looked at."""
+    logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: not record.msg.startswith("Invalid encoding on"))
 
 
 def request_id(context: AnyContext) -> str:
