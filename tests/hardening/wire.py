@@ -70,17 +70,24 @@ class RawConnection:
         self, path: str, extra: Iterable[tuple[str, str]] = (), *, end: bool = False, **changes: str | None
     ) -> int:
         """Sends a call's headers and returns its stream; `changes` replace headers, or remove them with None."""
-        headers: dict[str, str | None] = {
-            ":method": "POST",
-            ":scheme": "http",
-            ":path": path,
-            ":authority": self._authority,
-            "te": "trailers",
-            "content-type": "application/grpc",
-        }
-        headers |= {name.replace("_", "-"): value for name, value in changes.items()}
+        headers: dict[str, str | None] = {name.decode(): value.decode() for name, value in self._standard().items()}
+        headers |= {":path": path} | {name.replace("_", "-"): value for name, value in changes.items()}
         listed = [(name, value) for name, value in headers.items() if value is not None]
         return self.request_block(self._encoder.encode([*listed, *extra]), end=end)
+
+    def encode(self, headers: dict[bytes, bytes]) -> bytes:
+        """A call's headers as a block, with these in place of or after those that every call has."""
+        return self._encoder.encode([*(self._standard() | headers).items()])
+
+    def _standard(self) -> dict[bytes, bytes]:
+        return {
+            b":method": b"POST",
+            b":scheme": b"http",
+            b":path": b"/",
+            b":authority": self._authority.encode(),
+            b"te": b"trailers",
+            b"content-type": b"application/grpc",
+        }
 
     def request_block(self, block: bytes, *, end: bool = False) -> int:
         """Opens a stream with a header block."""
