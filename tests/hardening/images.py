@@ -125,7 +125,9 @@ def _huge_header(draw: random.Random) -> bytes:
 
 
 def _odd_png(draw: random.Random) -> bytes:
-    return png(draw.randint(1, 99), draw.randint(1, 99), depth=draw.choice((0, 1, 3, 16, 255)), colour=draw.randrange(8))
+    return png(
+        draw.randint(1, 99), draw.randint(1, 99), depth=draw.choice((0, 1, 3, 16, 255)), colour=draw.randrange(8)
+    )
 
 
 def _png_body_too_long(draw: random.Random) -> bytes:
@@ -161,8 +163,13 @@ def _sixteen_bits(draw: random.Random) -> bytes:
 
 
 def _odd_mode(draw: random.Random) -> bytes:
-    form, modes = draw.choice((("JPEG", ("CMYK", "L")), ("TIFF", ("CMYK", "LAB", "F", "I", "1")), ("PNG", ("LA", "1", "P"))))
-    return _encoded(form, _picture(draw, "RGB").convert(draw.choice(modes) if form != "TIFF" else draw.choice(("CMYK", "F", "I", "1"))))
+    form, modes = draw.choice(
+        (("JPEG", ("CMYK", "L")), ("TIFF", ("CMYK", "LAB", "F", "I", "1")), ("PNG", ("LA", "1", "P")))
+    )
+    return _encoded(
+        form,
+        _picture(draw, "RGB").convert(draw.choice(modes) if form != "TIFF" else draw.choice(("CMYK", "F", "I", "1"))),
+    )
 
 
 def _animated(draw: random.Random) -> bytes:
@@ -172,7 +179,9 @@ def _animated(draw: random.Random) -> bytes:
 
 
 def _thin(draw: random.Random) -> bytes:
-    return _encoded(draw.choice(("PNG", "GIF", "BMP")), Image.new("L", draw.choice(((1, 60_000), (60_000, 1), (2, 9999)))))
+    return _encoded(
+        draw.choice(("PNG", "GIF", "BMP")), Image.new("L", draw.choice(((1, 60_000), (60_000, 1), (2, 9999))))
+    )
 
 
 def _gif_frame_beyond_its_screen(draw: random.Random) -> bytes:
@@ -185,7 +194,17 @@ def _gif_frame_beyond_its_screen(draw: random.Random) -> bytes:
 def _bmp(draw: random.Random) -> bytes:
     edges = (0, 1, -1, 64, 7000, 2**31 - 1, -(2**31))
     size = struct.pack("<ii", draw.choice(edges), draw.choice(edges))
-    fields = struct.pack("<HHIIiiII", draw.choice((0, 1)), draw.choice((1, 4, 8, 16, 24, 32, 99)), draw.choice((0, 1, 2, 3, 4)), 0, 0, 0, draw.choice((0, 256, 2**31)), 0)
+    fields = struct.pack(
+        "<HHIIiiII",
+        draw.choice((0, 1)),
+        draw.choice((1, 4, 8, 16, 24, 32, 99)),
+        draw.choice((0, 1, 2, 3, 4)),
+        0,
+        0,
+        0,
+        draw.choice((0, 256, 2**31)),
+        0,
+    )
     return b"BM" + struct.pack("<IHHI", 100, 0, 0, 54) + struct.pack("<I", 40) + size + fields + draw.randbytes(400)
 
 
@@ -193,7 +212,9 @@ def _jpeg_segments(draw: random.Random) -> bytes:
     """Comments, profiles and EXIF of megabytes, or that lie about their length."""
     whole = _any(draw, "JPEG")
     marker = draw.choice((0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xFE))
-    body = draw.choice((b"Exif\0\0", b"ICC_PROFILE\0\1\1", b"Photoshop 3.0\0", b"Adobe\0", b"")) + draw.randbytes(60_000)
+    body = draw.choice((b"Exif\0\0", b"ICC_PROFILE\0\1\1", b"Photoshop 3.0\0", b"Adobe\0", b"")) + draw.randbytes(
+        60_000
+    )
     length = draw.choice((len(body) + 2, len(body) + 2, 0, 1, 0xFFFF))
     return whole[:2] + (bytes((0xFF, marker)) + struct.pack(">H", length) + body) * draw.randint(1, 40) + whole[2:]
 
@@ -219,18 +240,64 @@ def _jpeg_many_scans(draw: random.Random) -> bytes:
 def _tiff_entries(draw: random.Random) -> bytes:
     """A directory that refers to itself, or to more than there is."""
     extremes = (0, 1, 8, 10, 5000, 2**31, 2**32 - 1)
-    tags = (256, 257, 258, 259, 262, 270, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 330, 338, 339, 347, 34665)
-    base = {256: 16, 257: 16, 258: 8, 259: draw.choice((1, 2, 3, 4, 5, 6, 7, 8, 32773, 34925, 50000)), 262: 1, 273: 200, 277: 1, 278: 16, 279: 256}
+    tags = (
+        256,
+        257,
+        258,
+        259,
+        262,
+        270,
+        273,
+        277,
+        278,
+        279,
+        284,
+        317,
+        320,
+        322,
+        323,
+        324,
+        325,
+        330,
+        338,
+        339,
+        347,
+        34665,
+    )
+    base = {
+        256: 16,
+        257: 16,
+        258: 8,
+        259: draw.choice((1, 2, 3, 4, 5, 6, 7, 8, 32773, 34925, 50000)),
+        262: 1,
+        273: 200,
+        277: 1,
+        278: 16,
+        279: 256,
+    }
     for _ in range(draw.randint(0, 4)):
         base[draw.choice(tags)] = draw.choice(extremes)
-    entries = [(tag, draw.choice((3, 4, 4, 4)), draw.choice((1, 1, 1, 1000, 2**32 - 1)), value) for tag, value in sorted(base.items())]
+    entries = [
+        (tag, draw.choice((3, 4, 4, 4)), draw.choice((1, 1, 1, 1000, 2**32 - 1)), value)
+        for tag, value in sorted(base.items())
+    ]
     return tiff(entries, after=draw.randbytes(600), next_directory=draw.choice((0, 8, 2**32 - 1)))
 
 
 def _tiff_deflate_bomb(draw: random.Random) -> bytes:
     """One strip of few rows that inflates to much more."""
     packed = zlib.compress(bytes(10**8), 9)
-    entries = [(256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 200), (277, 3, 1, 1), (278, 4, 1, 8), (279, 4, 1, len(packed))]
+    entries = [
+        (256, 4, 1, 8),
+        (257, 4, 1, 8),
+        (258, 3, 1, 8),
+        (259, 3, 1, 8),
+        (262, 3, 1, 1),
+        (273, 4, 1, 200),
+        (277, 3, 1, 1),
+        (278, 4, 1, 8),
+        (279, 4, 1, len(packed)),
+    ]
     head = tiff(entries)
     return head + bytes(200 - len(head)) + packed
 
@@ -240,13 +307,30 @@ def _webp_chunks(draw: random.Random) -> bytes:
     canvas = struct.pack("<I", draw.choice((0, 10, 16383, 2**24 - 1)))[:3]
     extended = b"VP8X" + struct.pack("<I", 10) + bytes([draw.randrange(256), 0, 0, 0]) + canvas + canvas
     whole = _any(draw, "WEBP")[12:]
-    extra = draw.choice((b"ICCP", b"EXIF", b"XMP ", b"ANIM", b"ANMF", b"ALPH")) + struct.pack("<I", draw.choice((0, 7, 2**32 - 1))) + draw.randbytes(99)
+    extra = (
+        draw.choice((b"ICCP", b"EXIF", b"XMP ", b"ANIM", b"ANMF", b"ALPH"))
+        + struct.pack("<I", draw.choice((0, 7, 2**32 - 1)))
+        + draw.randbytes(99)
+    )
     body = b"WEBP" + extended + draw.choice((extra, b"")) + whole
     return b"RIFF" + struct.pack("<I", draw.choice((len(body), 0, 2**32 - 1))) + body
 
 
 def _no_image(draw: random.Random) -> bytes:
-    starts = (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0", b"MM\0*", b"RIFF\0\0\0\0WEBP", b"BM", b"<svg>", b"%PDF-1.7", b"8BPS", b"\0\0\1\0")
+    starts = (
+        b"",
+        b"\xff\xd8\xff",
+        b"\x89PNG\r\n\x1a\n",
+        b"GIF89a",
+        b"II*\0",
+        b"MM\0*",
+        b"RIFF\0\0\0\0WEBP",
+        b"BM",
+        b"<svg>",
+        b"%PDF-1.7",
+        b"8BPS",
+        b"\0\0\1\0",
+    )
     return draw.choice(starts) + draw.randbytes(draw.randint(0, 4000))
 
 

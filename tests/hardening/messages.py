@@ -22,7 +22,9 @@ STREAM = "/vecserve.v1.EmbeddingService/StreamEmbed"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 CHECK = "/grpc.health.v1.Health/Check"
 WATCH = "/grpc.health.v1.Health/Watch"
-REFLECTIONS = tuple(f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo" for version in ("v1", "v1alpha"))
+REFLECTIONS = tuple(
+    f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo" for version in ("v1", "v1alpha")
+)
 
 TEXT_MODEL, IMAGE_MODEL = "all-minilm-l6-v2", "resnet50"
 
@@ -152,7 +154,9 @@ def _repeat(draw: random.Random, data: bytearray) -> None:
 def _insert(draw: random.Random, data: bytearray) -> None:
     """Random bytes, or a field with a length or a number that is out of proportion."""
     field = draw.randint(1, 15) << 3
-    extreme = draw.choice((b"\xff" * 9 + b"\x01", b"\xff\xff\xff\xff\x0f", b"\x80\x80\x80\x80\x08", b"\x80" * 9 + b"\x01"))
+    extreme = draw.choice(
+        (b"\xff" * 9 + b"\x01", b"\xff\xff\xff\xff\x0f", b"\x80\x80\x80\x80\x08", b"\x80" * 9 + b"\x01")
+    )
     inserted = draw.choice((draw.randbytes(draw.randint(1, 12)), bytes([field | draw.choice((0, 2))]) + extreme))
     start = draw.randint(0, len(data))
     data[start:start] = inserted

@@ -104,7 +104,15 @@ def content_type(draw: random.Random, connection: RawConnection) -> int:
 
 
 def method_name(draw: random.Random, connection: RawConnection) -> int:
-    paths = (b"", b"/", b"//", b"nonsense", b"/\xff\xfe/\x80", b"/vecserve.v1.EmbeddingService/\xc3", b"/a/" + b"b" * 8000)
+    paths = (
+        b"",
+        b"/",
+        b"//",
+        b"nonsense",
+        b"/\xff\xfe/\x80",
+        b"/vecserve.v1.EmbeddingService/\xc3",
+        b"/a/" + b"b" * 8000,
+    )
     block = connection.encode({b":path": draw.choice(paths)})
     return _body_on(connection, connection.request_block(block), draw)
 
@@ -118,7 +126,20 @@ def pseudo_headers(draw: random.Random, connection: RawConnection) -> int:
 
 
 def timeout(draw: random.Random, connection: RawConnection) -> int:
-    values = ("junk", "", "0n", "-5S", "99999999H", "999999999999H", "1", "S", "1 S", "\x7f", "1e9S", "10000000000000000000u")
+    values = (
+        "junk",
+        "",
+        "0n",
+        "-5S",
+        "99999999H",
+        "999999999999H",
+        "1",
+        "S",
+        "1 S",
+        "\x7f",
+        "1e9S",
+        "10000000000000000000u",
+    )
     return _sends(connection, prefixed(_method(draw)[1]), draw, grpc_timeout=draw.choice(values))
 
 
@@ -188,7 +209,11 @@ def frame_too_large(draw: random.Random, connection: RawConnection) -> None:
 
 
 def no_http2(draw: random.Random, connection: RawConnection) -> None:
-    starts = (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", struct.pack(">I", 2**31))
+    starts = (
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        struct.pack(">I", 2**31),
+    )
     connection.send(draw.choice((*starts, draw.randbytes(500))))
 
 
@@ -226,5 +251,13 @@ FAULTS: tuple[Break, ...] = (
     no_http2,
 )
 
-ANSWERED_BY_GRPC = {compressed_without_encoding, compressed_junk, timeout, metadata, many_headers}
+ANSWERED_BY_GRPC = {
+    broken_header_block,
+    compressed_junk,
+    compressed_without_encoding,
+    http_method,
+    many_headers,
+    metadata,
+    timeout,
+}
 """What breaks gRPC's own protocol: gRPC answers it with INTERNAL, as its specification says, before any handler."""

@@ -12,7 +12,9 @@ class LimitSettings(BaseSettings):
 
     max_batch_items: Count = Field(default=256, description="most texts or images of one call")
     max_text_characters: Count = Field(
-        default=1_000_000, description="most characters of one text, refused before tokenizing"
+        default=200_000,
+        description="most characters of one text, refused before tokenizing. Some texts of a million take a tokenizer "
+        "five seconds and 400 MB",
     )
     max_image_bytes: Count = Field(default=20 * 2**20, description="most bytes of one encoded image")
     max_image_pixels: Count = Field(

@@ -102,7 +102,7 @@ class PreparedItem:
 class InputLimits:
     """What one item may measure before it is refused. The server's settings fill them."""
 
-    text_characters: int = 1_000_000
+    text_characters: int = 200_000
     image_bytes: int = 20 * 2**20
     image_pixels: int = 50_000_000
 
