@@ -24,6 +24,7 @@ from vecserve_server.api.oip.service import InferenceServicer
 from vecserve_server.api.reflection import add_reflection
 from vecserve_server.api.unnamed import refuse_unregistered_methods
 from vecserve_server.config import ServerConfig
+from vecserve_server.connections import end_connections
 from vecserve_server.cores import available_cores
 from vecserve_server.engine.engine import Engine
 from vecserve_server.engine.observer import Observers
@@ -36,8 +37,7 @@ from vecserve_server.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-# After the last call has ended, responses may be on their way to slow readers. No longer than this: health watches and
-# reflection streams never end by themselves.
+# After the last call has ended, responses may be on their way to slow readers, some of which never read.
 _CLOSING_SECONDS = 2.0
 
 
@@ -87,6 +87,7 @@ class Server:
         self._shares_port = shares_port
         self._announce = announce
         self._gate = Gate()
+        self._calls = CallInterceptor()
         self._health = Health([embedding.SERVICE, model.SERVICE, INFERENCE_SERVICE])
         self._metrics = Metrics()
         self._statistics = Statistics()
@@ -142,14 +143,16 @@ class Server:
         try:
             yield port
         finally:
-            await server.stop(_CLOSING_SECONDS)
+            await self._calls.answered(_CLOSING_SECONDS)
+            end_connections(port)
+            await server.stop(None)
 
     async def _bind(self) -> tuple[grpc.aio.Server, int]:
         config = self._config
         refuse_unregistered_methods()
         be_quiet_about_encodings()
         server = grpc.aio.server(
-            interceptors=(CallInterceptor(),),
+            interceptors=(self._calls,),
             options=[
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", config.max_message_bytes),
@@ -199,8 +202,8 @@ class Server:
     async def _drain(self, engine: Engine) -> None:
         """Refuses new calls, and waits until accepted ones have ended, but no longer than the grace period."""
         logger.info("shutting down: finishing accepted calls, for at most %g s", self._config.grace_seconds)
-        self._gate.close()
         await self._health.set_serving(False)
+        self._gate.close()
         idle = asyncio.create_task(engine.idle())
         impatient = asyncio.create_task(self._give_up.wait())
         await asyncio.wait((idle, impatient), timeout=self._config.grace_seconds, return_when=asyncio.FIRST_COMPLETED)

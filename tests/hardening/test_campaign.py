@@ -2,12 +2,13 @@
 
 import os
 
+from running_server import RunningServer
+
 from hardening import memory
 from hardening.campaign import Campaign
 from hardening.images import hostile_images
 from hardening.protocol import FAULTS
 from hardening.texts import attacks
-from running_server import RunningServer
 
 SEED = int(os.environ.get("VECSERVE_TEST_SEED", "7"))
 

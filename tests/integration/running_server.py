@@ -55,7 +55,7 @@ class RunningServer:
 def serving(models: Path, *flags: str, python: Path = Path(sys.executable)) -> Generator[RunningServer]:
     """Runs a server on a free port until the block ends, with the packages of `python`'s environment."""
     command = [str(python), "-m", "vecserve", "serve", "--models", str(models), "--address", "127.0.0.1:0", *flags]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="backslashreplace")
     server = RunningServer(process)
     reader = threading.Thread(target=server.read_log)
     reader.start()

@@ -1,10 +1,11 @@
 """grpc.health.v1: of the server as a whole, and of each of its services."""
 
 from collections.abc import Sequence
-from typing import Any, cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from vecserve_server.api.watching import HealthServicer
 
 SERVICE = health.SERVICE_NAME
 
@@ -14,7 +15,7 @@ class Health:
 
     def __init__(self, services: Sequence[str]) -> None:
         self._services = ("", *services)
-        self._servicer = cast("Any", health).aio.HealthServicer()  # the stubs know only the synchronous one
+        self._servicer = HealthServicer()
 
     async def add_to(self, server: grpc.aio.Server) -> None:
         """Answers Check and Watch on `server`."""

@@ -1,6 +1,7 @@
 """What every call gets, whichever handler answers it: a request id, and errors told in one way."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -17,10 +18,21 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class CallInterceptor(ServerInterceptor):
-    """Wraps the handlers of all services."""
+    """Wraps the handlers of all services, and knows which calls of this server's own are under way."""
 
     def __init__(self) -> None:
         self._wrapped: dict[str, Any] = {}
+        self._calls = set[AnyContext]()
+        self._ended = asyncio.Event()
+
+    async def answered(self, seconds: float) -> None:
+        """Waits until what is under way now has been answered and sent, but no longer than so many seconds."""
+        calls = self._calls.copy()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while calls & self._calls:
+                    self._ended.clear()
+                    await self._ended.wait()
 
     async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
         method = handler_call_details.method
@@ -29,19 +41,34 @@ class CallInterceptor(ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        self._wrapped[method] = _wrap(handler, own=method.startswith("/vecserve."))
+        self._wrapped[method] = self._wrap(handler, method)
         return self._wrapped[method]
 
+    def _wrap(self, handler: Any, method: str) -> Any:
+        read, write = tolerant(handler.request_deserializer), handler.response_serializer
+        # As a stream of requests, though there is one: gRPC never answers a unary call that ends without its message.
+        if handler.unary_unary:
+            handle = self._counted(_guarded(_unary(handler.unary_unary)))
+            return grpc.stream_unary_rpc_method_handler(handle, read, write)
+        if handler.unary_stream:
+            return grpc.stream_stream_rpc_method_handler(_guarded(_unary(handler.unary_stream)), read, write)
+        if method.startswith("/vecserve."):
+            return grpc.stream_stream_rpc_method_handler(self._counted(_guarded(handler.stream_stream)), read, write)
+        return grpc.stream_stream_rpc_method_handler(_guarded(_written(handler.stream_stream)), read, write)
 
-def _wrap(handler: Any, *, own: bool) -> Any:
-    read, write = tolerant(handler.request_deserializer), handler.response_serializer
-    # As a stream of requests, though there is one: gRPC never answers a unary call that ends without its message.
-    if handler.unary_unary:
-        return grpc.stream_unary_rpc_method_handler(_guarded(_unary(handler.unary_unary)), read, write)
-    if handler.unary_stream:
-        return grpc.stream_stream_rpc_method_handler(_guarded(_unary(handler.unary_stream)), read, write)
-    handle = handler.stream_stream if own else _written(handler.stream_stream)
-    return grpc.stream_stream_rpc_method_handler(_guarded(handle), read, write)
+    def _counted(self, handle: Handler) -> Handler:
+        """Keeps the call in mind until its status has been sent; health watches and reflection never end."""
+
+        async def counted(request: Any, context: AnyContext) -> Any:
+            self._calls.add(context)
+            context.add_done_callback(self._forget)  # pyright: ignore[reportArgumentType] (the stubs take no context)
+            return await handle(request, context)
+
+        return counted
+
+    def _forget(self, context: AnyContext) -> None:
+        self._calls.discard(context)
+        self._ended.set()
 
 
 def _unary(handle: Handler) -> Handler:

@@ -104,10 +104,10 @@ class ImagePreprocessor:
             )
 
     def _check_scans(self, image: Image.Image, scans: int) -> None:
-        pixels = image.width * image.height
-        if scans * pixels > (allowed := _MAX_SCANS * self._limits.image_pixels):
+        allowed = _MAX_SCANS * self._limits.image_pixels // (image.width * image.height)
+        if scans > allowed:
             raise _RefusedImageError(
-                f"has {scans} scans of {image.width} x {image.height} pixels, and at most {allowed // pixels} are allowed"
+                f"has {scans} scans of {image.width} x {image.height} pixels, and at most {allowed} are allowed"
             )
 
     def _decode(self, image: Image.Image) -> Image.Image:

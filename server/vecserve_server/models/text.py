@@ -16,12 +16,12 @@ from vecserve_server.models.manifest import ArtifactError, TextInput
 _SHORT = 256
 
 
-# Characters for each token that a model reads, of a text's beginning: beyond them it is read only if they are not enough.
-# 32 are four to eight times what languages need.
+# Characters of a long text that are tokenized for each token that a model reads; more only if they are not enough. 32
+# are four to eight times what languages need.
 _WINDOW_PER_TOKEN = 32
 
-# Words at the end of a part that may be others in the whole text: a word cut in two, or a special token, which is a word
-# only when it is complete.
+# Words at the end of a part that may be others in the whole text: a word cut in two, or a special token, which is one
+# word only when it is complete.
 _UNCERTAIN_WORDS = 32
 
 
