@@ -1,6 +1,7 @@
 """How a gRPC channel to a server is set up, sync and aio alike."""
 
 import ipaddress
+import json
 from importlib.metadata import version
 
 import grpc
@@ -10,6 +11,13 @@ from vecserve.options import Options
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 """Largest message either way. gRPC's own limit on what it receives, 4 MiB, is 2730 vectors of 384 elements."""
+
+_SEVERAL = ("dns:", "ipv4:", "ipv6:")
+"""Targets that may stand for several servers."""
+
+# Requests go to all servers in turn, so that a retry reaches another one; and to none that says in grpc.health.v1 that it
+# does not serve, as one that is about to end.
+_SPREAD = json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}})
 
 USER_AGENT = f"vecserve-python/{version('vecserve')}"
 
@@ -41,13 +49,16 @@ def channel_options(options: Options) -> list[tuple[str, int | str]]:
         ("grpc.initial_reconnect_backoff_ms", max(1, round(options.retry.initial_backoff * 1000))),
         ("grpc.max_reconnect_backoff_ms", max(1, round(options.retry.max_backoff * 1000))),
     ]
+    if options.address.startswith(_SEVERAL):
+        arguments.append(("grpc.service_config", _SPREAD))
     if _is_loopback(options.address):
         arguments.append(("grpc.enable_http_proxy", 0))  # gRPC sends even 127.0.0.1 through $http_proxy
     return arguments
 
 
 def _is_loopback(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
+    """Whether an address, or the first of several, is this machine's."""
+    host = address.partition(",")[0].removeprefix("ipv4:").removeprefix("ipv6:").rpartition(":")[0].strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

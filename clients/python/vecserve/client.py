@@ -27,7 +27,8 @@ class Client:
     """A connection to a vecserve server. Threads may share one; it must be made after a fork, not before.
 
     Args:
-        address: `HOST:PORT`, or another gRPC target such as `unix:/run/vecserve.sock`.
+        address: `HOST:PORT`, or another gRPC target such as `unix:/run/vecserve.sock`. Requests to several servers,
+            `ipv4:10.0.0.1:50051,10.0.0.2:50051` or `dns:///NAME:PORT`, go to those in turn that say they serve.
         timeout: Seconds that one call of a method may take, with all its requests and their retries. The server
             drops work whose time is up, and refuses at once what it can't do in time.
         batch_size: Most inputs in one request. The server takes at most `ModelInfo.max_batch_count`.
