@@ -65,7 +65,7 @@ FIDELITY = Fidelity(
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model repository: `tiny-text` and `tiny-image`, version 1 of each."""
     root = tmp_path_factory.mktemp("models")
-    _write_text_artifact(root / "tiny-text" / "1")
+    write_text_artifact(root / "tiny-text" / "1")
     _write_image_artifact(root / "tiny-image" / "1")
     return root
 
@@ -102,7 +102,7 @@ def manifest_of() -> Callable[..., Manifest]:
     return _manifest
 
 
-def _write_text_artifact(directory: Path) -> None:
+def write_text_artifact(directory: Path) -> None:
     directory.mkdir(parents=True)
     _tokenizer().save(str(directory / TOKENIZER_FILE))
     onnx.save(_text_graph(), directory / GRAPH_FILE)
