@@ -15,8 +15,8 @@ MAX_MESSAGE_BYTES = 64 * 2**20
 _SEVERAL = ("dns:", "ipv4:", "ipv6:")
 """Targets that may stand for several servers."""
 
-# Requests go to all servers in turn, so that a retry reaches another one; and to none that says in grpc.health.v1 that it
-# does not serve, as one that is about to end.
+# Requests go to all servers in turn, so that a retry reaches another one; and to none that says in grpc.health.v1 that
+# it does not serve, as one that is about to end.
 _SPREAD = json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}})
 
 USER_AGENT = f"vecserve-python/{version('vecserve')}"
