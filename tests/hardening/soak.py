@@ -186,10 +186,12 @@ class _Loads:
 
     async def _bad_framing(self, line: Line) -> None:
         draw = random.Random(self._draw.random())
+        fault = next(self._faults)
         try:
-            ended = await asyncio.to_thread(protocol.ending, self._address, next(self._faults), draw)
+            ended = await asyncio.to_thread(protocol.ending, self._address, fault, draw)
         except TimeoutError:
-            return  # sent and not answered
+            line.wrong.append(f"{line.name}: {fault.__name__} was not answered")
+            return
         line.end(Status.CANCELLED if ended.code is None else ended.code)
 
     def _failing(self, text: str) -> Callable[[Line], Awaitable[None]]:

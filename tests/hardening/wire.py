@@ -109,7 +109,7 @@ class RawConnection:
             last = end and index == len(parts) - 1
             self.send(frames.frame(frames.DATA, frames.END_STREAM if last else 0, stream, part))
 
-    def answer(self, stream: int, timeout: float = 20.0) -> Answer:
+    def answer(self, stream: int, timeout: float = 60.0) -> Answer:
         """Waits for the stream to end, however it ends.
 
         Raises:
