@@ -59,4 +59,4 @@ class Callers:
             by_server = any(key == "x-request-id" for key, _ in trailers)
             self.sent.append(Sent(began, time.monotonic(), code, await call.details() or "", by_server))
             if code is not grpc.StatusCode.OK:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)

@@ -87,7 +87,12 @@ def _unary_methods() -> Iterator[str]:
 
 def _examples() -> Iterator[tuple[str, Message]]:
     yield TEXT, _texts()
-    yield TEXT, pb.EmbedTextRequest(texts=["a", "b"], vector=pb.VectorOptions(element_type=2, dimensionality=384))
+    yield (
+        TEXT,
+        pb.EmbedTextRequest(
+            texts=["a", "b"], vector=pb.VectorOptions(element_type=pb.ELEMENT_TYPE_FLOAT16, dimensionality=384)
+        ),
+    )
     yield IMAGE, _images()
     yield "/vecserve.v1.ModelService/GetModel", model_pb.GetModelRequest(name=TEXT_MODEL)
     yield "/vecserve.v1.ModelService/ListModels", model_pb.ListModelsRequest(page_size=1)
@@ -103,7 +108,9 @@ def _examples() -> Iterator[tuple[str, Message]]:
 
 
 def _texts() -> pb.EmbedTextRequest:
-    return pb.EmbedTextRequest(model=TEXT_MODEL, texts=["a cat on a mat", "ein Hund im Nebel", "犬"], truncation=3)
+    return pb.EmbedTextRequest(
+        model=TEXT_MODEL, texts=["a cat on a mat", "ein Hund im Nebel", "犬"], truncation=pb.TRUNCATION_END
+    )
 
 
 def _images() -> pb.EmbedImageRequest:

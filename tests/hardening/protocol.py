@@ -4,6 +4,7 @@ import random
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from hardening import messages
 from hardening.wire import Answer, RawConnection, prefixed
@@ -49,7 +50,7 @@ def _method(draw: random.Random) -> tuple[str, bytes]:
     return request.method, request.messages[0]
 
 
-def _sends(connection: RawConnection, body: bytes, draw: random.Random, **headers: str | None) -> int:
+def _sends(connection: RawConnection, body: bytes, draw: random.Random, **headers: Any) -> int:
     stream = connection.request(_method(draw)[0], **headers)
     connection.data(stream, body[:_WINDOW])
     return stream

@@ -9,6 +9,7 @@ from typing import Self
 
 import grpc
 
+from vecserve import health
 from vecserve.calls import EmbedRequest, EmbedResponse, Send, answer
 from vecserve.channel import open_channel
 from vecserve.chunks import Chunk, Dtype, Truncation, image_chunks, text_chunks, vector_options
@@ -152,6 +153,17 @@ class Client:
         request = model_service_pb2.GetModelRequest(name=name)
         attempts = Attempts(self._options, self._options.deadline(timeout))
         return ModelInfo.from_proto(answer(self._models.GetModel, request, attempts, time.sleep))
+
+    def is_serving(self, service: str = "", *, timeout: float | None = None) -> bool:
+        """Return what grpc.health.v1 says of the whole server, or of something of it that has a name.
+
+        Raises:
+            ValueError: If the name is longer than names are.
+            VecserveError: If the call fails, as for a name that the server doesn't know.
+        """
+        check = self._channel.unary_unary(health.CHECK)
+        attempts = Attempts(self._options, self._options.deadline(timeout))
+        return health.is_serving(answer(check, health.check_request(service), attempts, time.sleep))
 
     def close(self) -> None:
         """Close the connection. Calls that are under way in other threads are cancelled."""
