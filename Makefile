@@ -18,7 +18,7 @@ HARNESSES := .harnesses
 # What clients without protos or reflection load; the comments are in it.
 PROTOSET := protos/vecserve.protoset
 
-.PHONY: help setup models demo serve test test-harnesses bench bench-int8 bench-gpu bench-telemetry precision dashboard-picture check check-alerts format protos clean
+.PHONY: help setup models demo serve test test-harnesses fuzz drain soak bench bench-int8 bench-gpu bench-telemetry precision dashboard-picture check check-alerts format protos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,15 @@ test-harnesses: $(INSTALLED) $(HARNESSES)/.installed ## run the recipes of docs/
 $(HARNESSES)/.installed: clients/harnesses/install.sh
 	clients/harnesses/install.sh $(HARNESSES)
 	@touch $@
+
+fuzz: models ## throw 20,000 hostile requests and 500 hostile images at a server; FUZZ="--help" shows the options
+	PYTHONPATH=tests:tests/integration $(BIN)/python -m hardening $(FUZZ)
+
+drain: models ## end servers under full load twenty times; DRAIN="--times 3"
+	PYTHONPATH=tests:tests/integration $(BIN)/python -m hardening.draining $(DRAIN)
+
+soak: models ## mixed load with faults for an hour, every call accounted for; SOAK="--minutes 1"
+	PYTHONPATH=tests:tests/integration $(BIN)/python -m hardening.soak $(SOAK)
 
 bench: models ## measure the server beside its models in-process: ten minutes; BENCH="--help" shows the options
 	PYTHONPATH=tests:tests/integration $(BIN)/python -m benchmarks $(BENCH)

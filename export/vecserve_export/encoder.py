@@ -112,7 +112,8 @@ def write_tokenizer(tokenizer: PreTrainedTokenizerBase, file: Path) -> None:
     copy = Tokenizer.from_str(_backend(tokenizer).to_str())
     copy.no_padding()
     copy.no_truncation()
-    copy.save(str(file))
+    # Its own `save` raises a bare Exception on a full disk.
+    file.write_text(copy.to_str(pretty=True), encoding="utf-8")
 
 
 def _backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:

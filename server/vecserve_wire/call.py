@@ -180,7 +180,7 @@ class Call:
 
     async def _answer(self) -> None:
         handler = self._handler
-        request = self if handler.request_streaming else handler.request_deserializer(self._only_message())
+        request = self if handler.request_streaming else self._parsed(self._only_message())
         if not handler.response_streaming:
             respond = handler.stream_unary if handler.request_streaming else handler.unary_unary
             self._send(handler.response_serializer(await respond(request, self)), last=True)
@@ -192,6 +192,12 @@ class Call:
                 await self.write(response)
         else:
             await responses
+
+    def _parsed(self, message: bytes) -> Any:
+        try:
+            return self._handler.request_deserializer(message)
+        except Exception as error:  # protobuf's, or whatever the handler reads messages with
+            raise MessageError(_INVALID_ARGUMENT, "a message is not one of its type: check the proto") from error
 
     def _only_message(self) -> bytes:
         if len(self._inbox) != 1 or self._reader.held:
@@ -316,7 +322,7 @@ class Call:
         message = self._inbox.popleft()
         self._unread -= len(message)
         self._acknowledge()
-        return self._handler.request_deserializer(message)
+        return self._parsed(message)
 
     async def write(self, message: Any) -> None:
         """Sends one of several responses; returns when there is room for the next.

@@ -9,7 +9,7 @@ from vecserve_wire import frames
 from vecserve_wire.call import Call
 from vecserve_wire.details import Details
 from vecserve_wire.frames import FrameReader, ProtocolError
-from vecserve_wire.headers import HeadReader, MalformedRequestError, http_failure, trailers
+from vecserve_wire.headers import HeadReader, MalformedRequestError, trailers
 from vecserve_wire.headers import response_head as grpc_head
 from vecserve_wire.limits import Limits
 from vecserve_wire.timers import Strikes, Timers
@@ -291,7 +291,7 @@ class Connection(asyncio.Protocol):
         try:
             head = self._heads.read(block)
         except MalformedRequestError as error:
-            self._answer(stream_id, http_failure(error.http_status), last=last)
+            self._answer(stream_id, error.answer, last=last)
             return
         if self._accepts_until is not None or len(self._calls) >= self.limits.max_streams:
             self.write(frames.rst_stream(stream_id, frames.REFUSED_STREAM))

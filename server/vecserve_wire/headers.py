@@ -28,15 +28,23 @@ _HTTP_OK = b"\x88"  # :status 200 in HPACK's static table
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _OWN = {"te", "content-type", "grpc-encoding", "grpc-timeout"}
 _BINARY = "-bin"
+_INVALID_ARGUMENT = 3
 _MOST_REMEMBERED = 64
 
 
 class MalformedRequestError(Exception):
-    """The headers are those of no gRPC call; told with an HTTP status."""
+    """The headers are those of no gRPC call, or of one that can't be understood."""
 
-    def __init__(self, http_status: int, message: str) -> None:
+    def __init__(self, message: str, http_status: int | None = None) -> None:
         super().__init__(message)
-        self.http_status = http_status
+        self._http_status = http_status
+
+    @property
+    def answer(self) -> bytes:
+        """The block that answers it: with an HTTP status where no gRPC client would read another."""
+        if self._http_status is not None:
+            return _literal(":status", str(self._http_status).encode())
+        return _HEAD + trailers(_INVALID_ARGUMENT, str(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +133,16 @@ def _head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
             case _:
                 pass
     if method != "POST" or path is None:
-        raise MalformedRequestError(405, "a gRPC call is a POST")
+        raise MalformedRequestError("a gRPC call is a POST", 405)
     if not content_type.startswith(CONTENT_TYPE):
-        raise MalformedRequestError(415, f"content-type is {content_type!r:.80}, and gRPC's is {CONTENT_TYPE}")
+        raise MalformedRequestError(f"content-type is {content_type!r:.80}, and gRPC's is {CONTENT_TYPE}", 415)
     return Head(path, timeout, encoding, tuple(metadata))
 
 
 def _seconds(value: str) -> float:
     digits, unit = value[:-1], value[-1:]
     if not (1 <= len(digits) <= 8 and digits.isascii() and digits.isdecimal() and unit in _UNITS):
-        raise MalformedRequestError(400, f"grpc-timeout is {value!r:.40}: 1 to 8 digits and one of {', '.join(_UNITS)}")
+        raise MalformedRequestError(f"grpc-timeout is {value!r:.40}: 1 to 8 digits and one of {', '.join(_UNITS)}")
     return int(digits) * _UNITS[unit]
 
 
@@ -142,7 +150,7 @@ def _binary(name: str, value: str) -> list[tuple[str, bytes]]:
     try:
         return [(name, base64.b64decode(part + "=" * (-len(part) % 4), validate=True)) for part in value.split(",")]
     except (binascii.Error, ValueError) as error:
-        raise MalformedRequestError(400, f"metadata {name!r:.80} is not base64") from error
+        raise MalformedRequestError(f"metadata {name!r:.80} is not base64") from error
 
 
 def response_head(metadata: Metadata = ()) -> bytes:
@@ -156,11 +164,6 @@ def trailers(code: int, message: str = "", metadata: Metadata = ()) -> bytes:
         return _OK + _block(metadata)
     text = _literal("grpc-message", quote(message, safe=_UNQUOTED).encode()) if message else b""
     return _literal("grpc-status", str(code).encode()) + text + _block(metadata)
-
-
-def http_failure(status: int) -> bytes:
-    """The block that answers what is no gRPC call."""
-    return _literal(":status", str(status).encode())
 
 
 def _block(metadata: Metadata) -> bytes:

@@ -59,7 +59,7 @@ def serving(models: Path, *flags: str, python: Path = Path(sys.executable)) -> G
     """
     address = [] if "--address" in flags else ["--address", "127.0.0.1:0"]
     command = [str(python), "-m", "vecserve", "serve", "--models", str(models), *address, *flags]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="backslashreplace")
     server = RunningServer(process)
     reader = threading.Thread(target=server.read_log)
     reader.start()

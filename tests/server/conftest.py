@@ -65,7 +65,7 @@ FIDELITY = Fidelity(
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model repository: `tiny-text` and `tiny-image`, version 1 of each."""
     root = tmp_path_factory.mktemp("models")
-    _write_text_artifact(root / "tiny-text" / "1")
+    write_text_artifact(root / "tiny-text" / "1")
     _write_image_artifact(root / "tiny-image" / "1")
     return root
 
@@ -108,10 +108,10 @@ def manifest_of() -> Callable[..., Manifest]:
 @pytest.fixture(scope="session")
 def write_text_version() -> Callable[..., None]:
     """Writes the artifact of `text_artifact` to a directory, as another version: `factor` scales its vectors."""
-    return _write_text_artifact
+    return write_text_artifact
 
 
-def _write_text_artifact(directory: Path, factor: float = 1.0) -> None:
+def write_text_artifact(directory: Path, factor: float = 1.0) -> None:
     directory.mkdir(parents=True)
     _tokenizer().save(str(directory / TOKENIZER_FILE))
     onnx.save(_text_graph(factor), directory / GRAPH_FILE)

@@ -8,6 +8,7 @@ from typing import Self
 
 import grpc
 
+from vecserve import health
 from vecserve.calls import EmbedRequest, EmbedResponse, SendAsync, answer_async
 from vecserve.channel import open_aio_channel
 from vecserve.chunks import Chunk, Dtype, Truncation, image_chunks, text_chunks, vector_options
@@ -107,6 +108,12 @@ class AsyncClient:
         request = model_service_pb2.GetModelRequest(name=name)
         attempts = Attempts(self._options, self._options.deadline(timeout))
         return ModelInfo.from_proto(await answer_async(self._connected().models.GetModel, request, attempts))
+
+    async def is_serving(self, service: str = "", *, timeout: float | None = None) -> bool:
+        """Return what grpc.health.v1 says of the server. As `Client.is_serving`."""
+        check = self._connected().channel.unary_unary(health.CHECK)
+        attempts = Attempts(self._options, self._options.deadline(timeout))
+        return health.is_serving(await answer_async(check, health.check_request(service), attempts))
 
     async def close(self) -> None:
         """Close the connection. Calls that are under way are cancelled."""

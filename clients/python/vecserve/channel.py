@@ -1,5 +1,6 @@
 """How a gRPC channel to a server is set up, sync and aio alike."""
 
+import json
 from importlib.metadata import version
 
 import grpc
@@ -10,6 +11,13 @@ from vecserve.security import Tls, is_local
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 """Largest message either way. gRPC's own limit on what it receives, 4 MiB, is 2730 vectors of 384 elements."""
+
+_SEVERAL = ("dns:", "ipv4:", "ipv6:")
+"""Targets that may stand for several servers."""
+
+# Requests go to all servers in turn, so that a retry reaches another one; and to none that says in grpc.health.v1 that
+# it does not serve, as one that is about to end.
+_SPREAD = json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}})
 
 USER_AGENT = f"vecserve-python/{version('vecserve')}"
 
@@ -50,6 +58,8 @@ def channel_options(options: Options) -> list[tuple[str, int | str]]:
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.ping_timeout_ms", 10_000),  # what takes effect; the option before it was seen to have none
     ]
+    if options.address.startswith(_SEVERAL):
+        arguments.append(("grpc.service_config", _SPREAD))
     if is_local(options.address):
         arguments.append(("grpc.enable_http_proxy", 0))  # gRPC sends even 127.0.0.1 through $http_proxy
     if isinstance(options.tls, Tls) and options.tls.server_name:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from vecserve import __version__
-from vecserve.commands import delegates, embed, models
+from vecserve.commands import delegates, embed, health, models
 from vecserve.commands.connection import UsageError
 from vecserve.errors import InvalidInputError, VecserveError
 
@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     embed.configure(commands.add_parser("embed", help="embed texts or images"))
     models.configure(commands.add_parser("models", help="list the models of a server"))
+    health.configure(commands.add_parser("health", help="ask whether a server serves: 0 if so, 1 if not"))
     for name, delegate in delegates.DELEGATES.items():  # for the help only: these parse their own arguments
         commands.add_parser(name, help=delegate.help, add_help=False)
     return parser

@@ -9,6 +9,7 @@ from typing import Self
 
 import grpc
 
+from vecserve import health
 from vecserve.calls import EmbedRequest, EmbedResponse, Send, answer
 from vecserve.channel import open_channel
 from vecserve.chunks import Chunk, Dtype, Truncation, image_chunks, text_chunks, vector_options
@@ -29,7 +30,8 @@ class Client:
     """A connection to a vecserve server. Threads may share one; it must be made after a fork, not before.
 
     Args:
-        address: `HOST:PORT`, or another gRPC target such as `unix:/run/vecserve.sock`.
+        address: `HOST:PORT`, or another gRPC target such as `unix:/run/vecserve.sock`. Requests to several servers,
+            `ipv4:10.0.0.1:50051,10.0.0.2:50051` or `dns:///NAME:PORT`, go to those in turn that say they serve.
         timeout: Seconds that one call of a method may take, with all its requests and their retries. The server
             drops work whose time is up, and refuses at once what it can't do in time.
         batch_size: Most inputs in one request. The server takes at most `ModelInfo.max_batch_count`.
@@ -191,6 +193,17 @@ class Client:
         request = admin_service_pb2.UnloadModelRequest(name=name)
         attempts = Attempts(self._options, self._options.deadline(timeout))
         return [*map(ModelVersion.from_proto, answer(self._admin.UnloadModel, request, attempts, time.sleep).versions)]
+
+    def is_serving(self, service: str = "", *, timeout: float | None = None) -> bool:
+        """Return what grpc.health.v1 says of the whole server, or of something of it that has a name.
+
+        Raises:
+            ValueError: If the name is longer than names are.
+            VecserveError: If the call fails, as for a name that the server doesn't know.
+        """
+        check = self._channel.unary_unary(health.CHECK)
+        attempts = Attempts(self._options, self._options.deadline(timeout))
+        return health.is_serving(answer(check, health.check_request(service), attempts, time.sleep))
 
     def close(self) -> None:
         """Close the connection. Calls that are under way in other threads are cancelled."""

@@ -45,9 +45,13 @@ class Tls:
 
 
 def is_local(address: str) -> bool:
-    """Return whether what is sent to an address stays on this machine."""
+    """Return whether what is sent to an address, or to several, stays on this machine."""
     if address.startswith(_LOCAL_SCHEMES):
         return True
+    return all(map(_is_loopback, address.removeprefix("ipv4:").removeprefix("ipv6:").split(",")))
+
+
+def _is_loopback(address: str) -> bool:
     host = address.rpartition(":")[0].strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from vecserve_server.api.gate import Gate
+from vecserve_server.api.watching import HealthServicer
 
 SERVICE = health.SERVICE_NAME
 
@@ -29,7 +29,7 @@ class Health:
         self._gate = gate
         self._changed = asyncio.Event()
         self._told: dict[str, bool] = {}
-        self._servicer = cast("Any", health).aio.HealthServicer()  # the stubs know only the synchronous one
+        self._servicer = HealthServicer()
 
     async def add_to(self, server: grpc.aio.Server) -> None:
         """Answers Check and Watch on `server`."""

@@ -25,10 +25,7 @@ def add_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:
         reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     for package in (_V1, _V1ALPHA):
-        method_handlers = {"ServerReflectionInfo": handler}
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(f"{package}.ServerReflection", method_handlers),)
-        )
+        server.add_registered_method_handlers(f"{package}.ServerReflection", {"ServerReflectionInfo": handler})
 
 
 class _MethodsToo:

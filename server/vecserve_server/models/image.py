@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from vecserve_server.models.inputs import ImageInputs, InputLimits, InvalidItemsError, PreparedItem
@@ -30,6 +31,11 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+# Progressive JPEGs have some ten scans, each of which walks over all pixels, about a billion in a second. One takes no
+# more than 23 bytes: an image of 20 MB could keep a thread busy for hours.
+_MAX_SCANS = 20
+_START_OF_SCAN = b"\xff\xda"
 
 # Registers Pillow's plugins now, on one thread.
 Image.init()
@@ -80,6 +86,8 @@ class ImagePreprocessor:
         except Exception as error:  # Pillow's plugins raise whatever a broken header leads them to
             raise _RefusedImageError(f"is not an image of a known format ({', '.join(FORMATS)})") from error
         self._check_pixels(image)
+        if isinstance(image, JpegImageFile):
+            self._check_scans(image, content.count(_START_OF_SCAN))
         return image
 
     def _check_pixels(self, image: Image.Image) -> None:
@@ -93,6 +101,13 @@ class ImagePreprocessor:
         if width * height > limit:
             raise _RefusedImageError(
                 f"{given}, which is too long and thin: resized it would have more than {limit} in all"
+            )
+
+    def _check_scans(self, image: Image.Image, scans: int) -> None:
+        allowed = _MAX_SCANS * self._limits.image_pixels // (image.width * image.height)
+        if scans > allowed:
+            raise _RefusedImageError(
+                f"has {scans} scans of {image.width} x {image.height} pixels, and at most {allowed} are allowed"
             )
 
     def _decode(self, image: Image.Image) -> Image.Image:

@@ -19,6 +19,15 @@ _SHORT = 256
 _GROUP_CHARACTERS = 65_536
 
 
+# Characters of a long text that are tokenized for each token that a model reads; more only if they are not enough. 32
+# are four to eight times what languages need.
+_WINDOW_PER_TOKEN = 32
+
+# Words at the end of a part that may be others in the whole text: a word cut in two, or a special token, which is one
+# word only when it is complete.
+_UNCERTAIN_WORDS = 32
+
+
 class TextPreprocessor:
     """Tokenizes as the model was trained, and truncates as the caller asks. Thread-safe."""
 
@@ -31,6 +40,7 @@ class TextPreprocessor:
         self._tokenizer.no_truncation()
         self.vocabulary_size = 1 + max(self._tokenizer.get_vocab().values(), default=-1)
         """Token ids are smaller than this."""
+        self._window = max(_SHORT, _WINDOW_PER_TOKEN * spec.max_token_count)
         self._prefix, self._suffix = _special_token_counts(self._tokenizer)
         if spec.max_token_count <= self._prefix + self._suffix:
             raise ArtifactError(
@@ -47,16 +57,30 @@ class TextPreprocessor:
         """
         problems = {i: why for i, text in enumerate(inputs.texts) if (why := self._refusal(text))}
         prompt = self._spec.prompts[inputs.prompt] if inputs.prompt else ""
-        accepted = [i for i in range(len(inputs.texts)) if i not in problems]
-        items: list[PreparedItem] = []
-        for i, encoding in zip(accepted, self._encodings([prompt + inputs.texts[i] for i in accepted]), strict=True):
-            if why := self._token_refusal(len(encoding), inputs.truncation):
-                problems[i] = why
-            else:
-                items.append(self._fit(encoding, inputs.truncation))
+        accepted = {i: prompt + text for i, text in enumerate(inputs.texts) if i not in problems}
+        items: dict[int, PreparedItem] = {}
+        short = {i: text for i, text in accepted.items() if len(text) <= self._window}
+        for i, encoding in zip(short, self._encodings([*short.values()]), strict=True):
+            self._finish(i, encoding, inputs.truncation, items, problems)
+        for i in accepted.keys() - short:  # one by one: what a tokenizer makes of a long text may take 100 MB
+            encoding = self._encode_enough(accepted[i], inputs.truncation)
+            self._finish(i, encoding, inputs.truncation, items, problems)
         if problems:
             raise InvalidItemsError(dict(sorted(problems.items())))
-        return items
+        return [items[i] for i in accepted]
+
+    def _finish(
+        self,
+        index: int,
+        encoding: Encoding,
+        truncation: Truncation,
+        items: dict[int, PreparedItem],
+        problems: dict[int, str],
+    ) -> None:
+        if why := self._token_refusal(len(encoding), truncation):
+            problems[index] = why
+        else:
+            items[index] = self._fit(encoding, truncation)
 
     def _encodings(self, texts: list[str]) -> Iterator[Encoding]:
         """Encodes as many texts at once as memory allows: encodings are many times as large as what is kept of them."""
@@ -76,6 +100,28 @@ class TextPreprocessor:
             return [self._tokenizer.encode(texts[0])]
         return self._tokenizer.encode_batch_fast(texts)
 
+    def _encode_enough(self, text: str, truncation: Truncation) -> Encoding:
+        """The tokens of as much of a long text as those that are kept depend on, from the end where they are kept.
+
+        What follows a part can only change the part's last words, so that the tokens before these are the text's own.
+        """
+        size = self._window
+        while size < len(text):
+            part = text[-size:] if truncation is Truncation.START else text[:size]
+            (encoding,) = self._tokenizer.encode_batch([part])  # the fast one tells no words
+            if self._certain_tokens(encoding, truncation) > self._spec.max_token_count:
+                return encoding
+            size *= 4
+        return self._tokenizer.encode_batch_fast([text])[0]
+
+    def _certain_tokens(self, encoding: Encoding, truncation: Truncation) -> int:
+        """How many tokens of a part stay the same whatever it is part of."""
+        words = [word for word in encoding.word_ids if word is not None]
+        last = max(words, default=0)
+        if truncation is Truncation.START:
+            return sum(word > _UNCERTAIN_WORDS for word in words)
+        return sum(word < last - _UNCERTAIN_WORDS for word in words)
+
     def _refusal(self, text: str) -> str | None:
         if not text:
             return "is empty"
@@ -88,7 +134,7 @@ class TextPreprocessor:
             return "has no tokens"
         limit = self._spec.max_token_count
         if count > limit and truncation is Truncation.NONE:
-            return f"has {count} tokens, and the model reads at most {limit}: shorten it or allow truncation"
+            return f"has {count} tokens or more, and the model reads at most {limit}: shorten it or allow truncation"
         return None
 
     def _fit(self, encoding: Encoding, truncation: Truncation) -> PreparedItem:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hardening.images import jpeg_of_scans
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -118,6 +119,24 @@ def test_pixels_of_32_bits_are_refused(refusal: Refusal, encode: Encode, dtype: 
     content = encode(Image.fromarray(np.zeros((40, 40), dtype)), "TIFF")
 
     assert refusal(content) == f"has 32-bit pixels (mode {mode}), whose range is unknown: convert it to 8 or 16 bits"
+
+
+def test_a_jpeg_that_is_refined_without_end_is_refused_before_it_is_decoded(refusal: Refusal) -> None:
+    content = jpeg_of_scans(1200, (1000, 1000))
+
+    assert refusal(content).endswith(" scans of 1000 x 1000 pixels, and at most 1000 are allowed")
+
+
+def test_an_ordinary_progressive_jpeg_is_read(
+    preprocessor: ImagePreprocessor, picture: Picture, encode: Encode
+) -> None:
+    image = picture(60, 60)
+
+    progressive, baseline = preprocessor.prepare(
+        ImageInputs([encode(image, "JPEG", progressive=True), encode(image, "JPEG")])
+    )
+
+    np.testing.assert_array_equal(progressive.payload, baseline.payload)
 
 
 def test_everything_wrong_with_a_batch_is_named_at_once(

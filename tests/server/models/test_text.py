@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import transformers
+from hardening.texts import attacks
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -55,6 +56,17 @@ def reference(text_artifact: Path, spec: TextInput) -> Tokenize:
         return fast(list(texts), truncation=True, max_length=limit, padding=False)["input_ids"]
 
     return tokenize
+
+
+@pytest.mark.parametrize(("truncation", "cut"), [(Truncation.END, "right"), (Truncation.START, "left")])
+def test_a_long_text_of_which_a_part_is_read_has_the_tokens_of_the_whole(
+    preprocessor: TextPreprocessor, reference: Tokenize, truncation: Truncation, cut: str
+) -> None:
+    texts = [attack.text for attack in attacks(4990)] + ["cat mat [SEP] hello world, " * 150]
+
+    items = preprocessor.prepare(TextInputs(texts, truncation))
+
+    assert [item.payload.tolist() for item in items] == reference(texts, 64, cut)
 
 
 @pytest.mark.parametrize(("truncation", "cut"), [(Truncation.END, "right"), (Truncation.START, "left")])
@@ -112,8 +124,8 @@ def test_without_truncation_every_text_that_is_too_long_is_named(preprocessor: T
         preprocessor.prepare(TextInputs(["cat " * 63, "cat", "cat " * 100], Truncation.NONE))
 
     assert refusal.value.problems == {
-        0: "has 65 tokens, and the model reads at most 64: shorten it or allow truncation",
-        2: "has 102 tokens, and the model reads at most 64: shorten it or allow truncation",
+        0: "has 65 tokens or more, and the model reads at most 64: shorten it or allow truncation",
+        2: "has 102 tokens or more, and the model reads at most 64: shorten it or allow truncation",
     }
 
 
@@ -131,7 +143,7 @@ def test_all_that_is_wrong_with_a_batch_is_named_at_once_and_in_order(preprocess
         preprocessor.prepare(TextInputs(texts, Truncation.NONE))
 
     assert list(refusal.value.problems.items()) == [
-        (1, "has 65 tokens, and the model reads at most 64: shorten it or allow truncation"),
+        (1, "has 65 tokens or more, and the model reads at most 64: shorten it or allow truncation"),
         (2, "is empty"),
         (3, "has 5001 characters, and at most 5000 are allowed"),
         (5, "is empty"),

@@ -23,8 +23,8 @@ from vecserve_server.engine.catalog import Catalog
 from vecserve_server.engine.engine import Engine
 from vecserve_server.engine.observer import Observers
 from vecserve_server.engine.settings import EngineSettings
-from vecserve_server.models.model import TextModel
 from vecserve_server.listening.address import bound_sockets
+from vecserve_server.models.model import TextModel
 from vecserve_server.telemetry.tracing import Tracing
 from vecserve_wire.limits import Limits
 from vecserve_wire.server import Server

@@ -1,0 +1,1 @@
+"""What breaks servers, and the judge of whether it broke this one."""
