@@ -11,7 +11,7 @@ from grpc.aio import AbortError, UsageError
 
 from vecserve_wire import frames
 from vecserve_wire.headers import Head, Metadata, response_head, trailers
-from vecserve_wire.messages import MessageError, MessageReader, prefixed
+from vecserve_wire.messages import MessageError, MessageReader, prefixed, too_large
 
 if TYPE_CHECKING:
     from vecserve_wire.connection import Connection
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _OK, _CANCELLED, _UNKNOWN, _INVALID_ARGUMENT, _DEADLINE_EXCEEDED = 0, 1, 2, 3, 4
-_RESOURCE_EXHAUSTED, _UNAVAILABLE = 8, 14
+_UNAVAILABLE = 14
 
 _HEAD: Final = response_head()
 
@@ -209,9 +209,7 @@ class Call:
         """Sends a message, and with the last one the status too."""
         limit = self._connection.limits.max_send_bytes
         if len(message) > limit:
-            raise MessageError(
-                _RESOURCE_EXHAUSTED, f"the response has {len(message)} bytes, and the server sends {limit} at most"
-            )
+            raise too_large("Sent", len(message), limit)
         if self._ended:
             return
         connection, data = self._connection, prefixed(message)

@@ -76,7 +76,7 @@ class MessageReader:
                 raise MessageError(INVALID_ARGUMENT, "a message is compressed, and grpc-encoding does not say how")
             raise MessageError(UNIMPLEMENTED, f"grpc-encoding is {self._encoding!r:.40}: one of {', '.join(ACCEPTED)}")
         if size > self._max_bytes:
-            raise self._too_large(f"{size}")
+            raise too_large("Received", size, self._max_bytes)
 
     def _decompressed(self, body: bytes) -> bytes:
         unpack = zlib.decompressobj(_WINDOW_BITS[self._encoding])
@@ -85,15 +85,15 @@ class MessageReader:
         except zlib.error as error:
             raise MessageError(INVALID_ARGUMENT, f"a message is not {self._encoding}: {error}") from error
         if len(message) > self._max_bytes:
-            raise self._too_large(f"more than {self._max_bytes}")
+            raise too_large("Received", len(message), self._max_bytes)
         if not unpack.eof:
             raise MessageError(INVALID_ARGUMENT, f"a message is not whole {self._encoding}")
         return message
 
-    def _too_large(self, size: str) -> MessageError:
-        return MessageError(
-            RESOURCE_EXHAUSTED, f"a message has {size} bytes, and the server takes {self._max_bytes} at most"
-        )
+
+def too_large(verb: str, size: int, limit: int) -> MessageError:
+    """In the words of gRPC's core, which clients know: `verb` is "Received" or "Sent"."""
+    return MessageError(RESOURCE_EXHAUSTED, f"SERVER: {verb} message larger than max ({size} vs. {limit})")
 
 
 def prefixed(message: bytes) -> bytes:

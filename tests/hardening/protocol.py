@@ -8,7 +8,7 @@ from typing import Any
 
 from hardening import messages
 from hardening.wire import Answer, RawConnection, prefixed
-from vecserve_loadtest import frames
+from vecserve_wire import frames
 
 _WINDOW = 60_000  # of a stream before the server extends it
 

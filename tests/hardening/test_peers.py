@@ -14,7 +14,7 @@ from hardening.campaign import Campaign
 from hardening.messages import STREAM, TEXT, WATCH
 from hardening.wire import RawConnection, prefixed
 from vecserve.v1 import embedding_service_pb2 as pb
-from vecserve_loadtest import frames
+from vecserve_wire import frames
 
 CONNECTIONS = 2000
 MIB_PER_CONNECTION = 0.1

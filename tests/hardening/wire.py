@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from hpack import Decoder, Encoder
-from vecserve_loadtest.frames import FrameReader
 
-from vecserve_loadtest import frames
+from vecserve_wire import frames
+from vecserve_wire.frames import FrameReader
 
 PREFIX = struct.Struct(">BI")  # compressed flag and length, before each message
 

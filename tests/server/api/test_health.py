@@ -3,6 +3,7 @@ from typing import Any, cast
 
 import grpc
 import pytest
+from grpc.aio import AbortError
 from grpc_health.v1 import health_pb2
 
 from vecserve_server.api.gate import Gate
@@ -41,12 +42,16 @@ async def told(gate: Gate) -> Any:
     servicer = cast(Any, health)._servicer
 
     class Context:
-        async def abort(self, code: grpc.StatusCode) -> None:
+        async def abort(self, code: grpc.StatusCode, details: str) -> None:
             assert code is grpc.StatusCode.NOT_FOUND
+            raise AbortError
 
     async def check(name: str) -> bool | None:
-        answer = await servicer.Check(health_pb2.HealthCheckRequest(service=name), Context())
-        return None if answer is None else answer.status == health_pb2.HealthCheckResponse.SERVING
+        try:
+            answer = await servicer.Check(health_pb2.HealthCheckRequest(service=name), Context())
+        except AbortError:
+            return None
+        return answer.status == health_pb2.HealthCheckResponse.SERVING
 
     async def told() -> list[bool | None]:
         await health.tell()
