@@ -67,7 +67,7 @@ def error_from(
     reason = info.reason if info.domain == _DOMAIN else ""
     code = failure.code()
     message = failure.details() or code.name
-    if not reason and not echoed:
+    if not reason and (not echoed or _TOO_LARGE.search(message)):
         message = _explained(code, message, address, timeout)
         request_id = "" if code is grpc.StatusCode.UNAVAILABLE else request_id
     kind = BY_REASON.get(reason) or _BY_CODE.get(code, errors.VecserveError)
