@@ -137,7 +137,7 @@ def _parsing(handle: Handler, parse: Callable[[bytes], Any]) -> Handler:
 def _why_cancelled(context: AnyContext, call: Call) -> str:
     """The status that the caller has by now: of its deadline it may tell us by giving up, a moment before we know."""
     if told := context.code():
-        return cast("grpc.StatusCode", told).name
+        return told.name
     left = cast("float | None", context.time_remaining())  # the stubs know no call without a deadline
     if left is None:
         return "CANCELLED"
