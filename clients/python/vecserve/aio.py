@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import grpc
 
@@ -111,7 +111,7 @@ class AsyncClient:
 
     async def is_serving(self, service: str = "", *, timeout: float | None = None) -> bool:
         """Return what grpc.health.v1 says of the server. As `Client.is_serving`."""
-        check: Any = self._connected().channel.unary_unary(health.CHECK)  # of bytes, which the stubs can't tell
+        check = cast("Any", self._connected().channel.unary_unary(health.CHECK))  # of bytes, which the stubs can't tell
         attempts = Attempts(self._options, self._options.deadline(timeout))
         return health.is_serving(await answer_async(check, health.check_request(service), attempts))
 

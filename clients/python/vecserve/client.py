@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import grpc
 
@@ -201,7 +201,7 @@ class Client:
             ValueError: If the name is longer than names are.
             VecserveError: If the call fails, as for a name that the server doesn't know.
         """
-        check: Any = self._channel.unary_unary(health.CHECK)  # of bytes, which the stubs can't tell
+        check = cast("Any", self._channel.unary_unary(health.CHECK))  # of bytes, which the stubs can't tell
         attempts = Attempts(self._options, self._options.deadline(timeout))
         return health.is_serving(answer(check, health.check_request(service), attempts, time.sleep))
 
