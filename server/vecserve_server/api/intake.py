@@ -22,7 +22,7 @@ def is_exempt(method: str) -> bool:
 class Intake:
     """Counts what calls hold, so that memory is bounded whatever callers send.
 
-    A call's bytes are known once gRPC has read them, and held as a request, beside the bytes, until it is answered.
+    A call's bytes are known once they are read, and held as a request, beside the bytes, until it is answered.
     """
 
     def __init__(self, max_calls: int, max_bytes: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import grpc
 from google.rpc.code_pb2 import Code
-from grpc.aio import AbortError, BaseError
+from grpc.aio import AbortError
 
 from vecserve_server.api.errors import log_internal, to_status
 from vecserve_server.api.intake import Intake, is_exempt
@@ -24,15 +24,15 @@ Check = Callable[[Details], EngineError | None]
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
-# What may be left of a deadline when the caller has given up for its sake, as a share of it and in seconds: gRPC tells
-# servers a time of two or three digits, rounded up, which begins when they read it.
+# What may be left of a deadline when the caller has given up for its sake, as a share of it and in seconds: clients tell
+# a time of two or three digits, rounded up, which begins when it is read.
 _LEFT_OF_DEADLINE, _LEFT_SECONDS = 0.05, 0.01
 
 
 class CallInterceptor:
     """Checks every call, and wraps the handlers of this server's own services, and every unary one.
 
-    Those get bytes from gRPC and parse them here, once there is room for them.
+    Those get bytes and parse them here, once there is room for them.
     """
 
     def __init__(self, intake: Intake, checks: Sequence[Check] = (), observer: CallObserver | None = None) -> None:
@@ -83,7 +83,7 @@ class CallInterceptor:
         return hold_and_handle
 
     def _refusing(self, refusal: EngineError, method: str) -> Any:
-        """A handler for calls of any kind. It is that of a stream, for which gRPC reads no message by itself."""
+        """A handler for calls of any kind. It is that of a stream, which begins without a message."""
 
         async def refuse(_requests: Any, _context: AnyContext) -> None:
             raise refusal
@@ -151,9 +151,4 @@ async def _abort(context: AnyContext, error: Exception, call: Call) -> None:
     call.failed(error, Code.Name(status.code))
     log_internal(error, call.request_id)
     details = ("grpc-status-details-bin", status.SerializeToString())
-    try:
-        await context.abort(_CODES[status.code], status.message, (*(context.trailing_metadata() or ()), details))
-    except AbortError:  # how gRPC leaves a handler that has aborted
-        raise
-    except BaseError as gone:  # gRPC would log it with two tracebacks, though nobody is left to be told
-        raise asyncio.CancelledError from gone
+    await context.abort(_CODES[status.code], status.message, (*(context.trailing_metadata() or ()), details))

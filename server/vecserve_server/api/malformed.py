@@ -1,4 +1,4 @@
-"""Bytes that are no message: refused by us, for gRPC would say INTERNAL."""
+"""Bytes that are no message: told with what is wrong."""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -12,7 +12,7 @@ _OTHERS = 256
 def allow_connections(count: int) -> None:
     """Raises this process's limit of descriptors to what so many connections need, as far as the system lets it.
 
-    Shells and service managers often set 1024, and gRPC can't accept connections beyond it.
+    Shells and service managers often set 1024, and no connection can be accepted beyond it.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count + _OTHERS
