@@ -24,8 +24,8 @@ Check = Callable[[Details], EngineError | None]
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
-# What may be left of a deadline when the caller has given up for its sake, as a share of it and in seconds: clients tell
-# a time of two or three digits, rounded up, which begins when it is read.
+# What may be left of a deadline when the caller has given up for its sake, as a share of it and in seconds: clients
+# tell a time of two or three digits, rounded up, which begins when it is read.
 _LEFT_OF_DEADLINE, _LEFT_SECONDS = 0.05, 0.01
 
 

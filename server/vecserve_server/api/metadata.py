@@ -2,6 +2,7 @@
 
 import math
 import re
+import random
 import secrets
 from typing import Any, cast
 
@@ -21,6 +22,9 @@ _PRIORITIES = {priority.value: priority for priority in Priority}
 # What may be echoed into a log line and a header.
 _REQUEST_ID_FORM = re.compile(r"[\x21-\x7e]{1,128}")
 
+# Ids are no secrets: asking the system for each would let go of the interpreter's lock, and wait for it on a busy server.
+_ids = random.Random(secrets.randbits(256))  # noqa: S311 (see above)
+
 AnyContext = ServicerContext[Any, Any]
 
 
@@ -29,7 +33,7 @@ def request_id(context: AnyContext) -> str:
     for key, value in (*(context.trailing_metadata() or ()), *(context.invocation_metadata() or ())):
         if key == REQUEST_ID and isinstance(value, str) and _REQUEST_ID_FORM.fullmatch(value):
             return value
-    return secrets.token_hex(16)
+    return f"{_ids.getrandbits(128):032x}"
 
 
 def terms(context: AnyContext, now: float, *, waits_for_room: bool = False) -> Terms:

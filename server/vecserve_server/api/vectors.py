@@ -73,6 +73,8 @@ def _float16(vectors: NDArray[np.float32]) -> NDArray[np.float16]:
 
 def normalize(vectors: NDArray[np.float32], norms: NDArray[np.float64]) -> NDArray[np.float32]:
     """Rows of `(batch, dimensionality)` float32 divided by their norms `(batch,)`; zeros stay zeros."""
+    if len(norms) == 1 and _SMALLEST_NORM < norms[0] < _LARGEST_NORM:  # the most frequent call, in a third of the time
+        return vectors / np.float32(norms[0])
     if ((norms > _SMALLEST_NORM) & (norms < _LARGEST_NORM)).all():
         return vectors / norms.astype(np.float32)[:, np.newaxis]
     return (vectors / np.where(norms == 0, 1.0, norms)[:, np.newaxis]).astype(np.float32)
