@@ -1,8 +1,8 @@
 """What travels beside the messages of a call: its id, its deadline, its timings."""
 
 import math
-import re
 import random
+import re
 import secrets
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ _PRIORITIES = {priority.value: priority for priority in Priority}
 # What may be echoed into a log line and a header.
 _REQUEST_ID_FORM = re.compile(r"[\x21-\x7e]{1,128}")
 
-# Ids are no secrets: asking the system for each would let go of the interpreter's lock, and wait for it on a busy server.
+# Ids are no secrets: asking the system for each would let go of the interpreter's lock, and wait for it when busy.
 _ids = random.Random(secrets.randbits(256))  # noqa: S311 (see above)
 
 AnyContext = ServicerContext[Any, Any]
