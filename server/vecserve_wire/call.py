@@ -11,7 +11,7 @@ from grpc.aio import AbortError, UsageError
 
 from vecserve_wire import frames
 from vecserve_wire.headers import Head, Metadata, response_head, trailers
-from vecserve_wire.messages import MessageError, MessageReader, prefixed, too_large
+from vecserve_wire.messages import PREFIX, MessageError, MessageReader, prefixed, too_large
 
 if TYPE_CHECKING:
     from vecserve_wire.connection import Connection
@@ -113,9 +113,9 @@ class Call:
             return
         self._inbox.extend(messages)
         if self._handler.request_streaming:
-            self._unread += sum(map(len, messages))
+            self._unread += sum(map(_size, messages))
             self._wake()
-        elif last:
+        elif last or len(self._inbox) > 1:
             self._start()
             return
         self._acknowledge()
@@ -201,8 +201,8 @@ class Call:
 
     def _only_message(self) -> bytes:
         if len(self._inbox) != 1 or self._reader.held:
-            count = f"{len(self._inbox)}{' and a part of one' if self._reader.held else ''}"
-            raise MessageError(_INVALID_ARGUMENT, f"the call takes one message, and {count} came")
+            came = "more" if len(self._inbox) > 1 else "a part of it" if self._reader.held else "none"
+            raise MessageError(_INVALID_ARGUMENT, f"the call takes one message, and {came} came")
         return self._inbox.popleft()
 
     def _send(self, message: bytes, *, last: bool = False) -> None:
@@ -318,7 +318,7 @@ class Call:
                 raise StopAsyncIteration
             await self._change()
         message = self._inbox.popleft()
-        self._unread -= len(message)
+        self._unread -= _size(message)
         self._acknowledge()
         return self._parsed(message)
 
@@ -387,3 +387,8 @@ class Call:
 
     def add_done_callback(self, callback: Any) -> None:
         self._done.append(callback)
+
+
+def _size(message: bytes) -> int:
+    """What a message takes of what a stream may send ahead: an empty one is something, too."""
+    return PREFIX.size + len(message)

@@ -135,11 +135,11 @@ class Connection(asyncio.Protocol):
 
     def takes(self, size: int) -> bool:
         """Whether a message of so many bytes can go at once, in one frame."""
-        return size <= self.window and size <= self.peer_frame_size and not self.paused and not self._waiting
+        return size <= self.window and size <= self.peer_frame_size and not self.paused
 
     def pump(self, call: Call) -> None:
         """Sends what waits of a call, now or when the peer takes it."""
-        if self._waiting or not call.pump():
+        if not call.pump():
             self._waiting[call] = None
 
     def closed(self, call: Call) -> None:

@@ -17,8 +17,9 @@ class Limits:
     """More are closed as they come."""
     max_header_bytes: int = 16 * 2**10
     """Of one call's headers, counted as RFC 9113, section 10.5.1, does."""
-    max_resets: int = 200
-    """Calls that a client may reset within `reset_time` before the connection is closed: CVE-2023-44487."""
+    max_resets: int = 5000
+    """Calls that a client may reset within `reset_time` before the connection is closed (CVE-2023-44487). A reset costs
+    about what a refusal does, and clients whose deadlines pass under overload send many."""
     reset_time: float = 1.0
     window: int = 2**20
     """Bytes that a stream may send ahead of what its handler has read."""

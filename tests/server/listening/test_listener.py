@@ -271,6 +271,23 @@ async def test_a_client_may_ping_as_often_as_is_allowed_without_calls() -> None:
         assert channel.get_state() is grpc.ChannelConnectivity.READY
 
 
+async def test_a_stream_that_nobody_reads_holds_up_no_other_call_of_its_connection() -> None:
+    async def requests() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(100_000)
+
+    async with listening() as running, connected(running.address) as channel:
+        stream = channel.stream_stream(STREAM)(requests())
+        async with asyncio.timeout(10):
+            before = -1
+            while before < len(running.service.handled):  # until the server waits for room to answer
+                before = len(running.service.handled)
+                await asyncio.sleep(0.2)
+            for size in (100, 300_000):
+                assert await channel.unary_unary(ECHO)(bytes(size)) == bytes(size)
+        stream.cancel()
+
+
 @contextlib.asynccontextmanager
 async def http2(address: str) -> AsyncGenerator[asyncio.StreamReader]:
     """A connection that has introduced itself, and says no more."""
