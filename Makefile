@@ -18,7 +18,7 @@ HARNESSES := .harnesses
 # What clients without protos or reflection load; the comments are in it.
 PROTOSET := protos/vecserve.protoset
 
-.PHONY: help setup models demo serve test test-harnesses fuzz drain soak bench bench-int8 bench-gpu bench-telemetry precision dashboard-picture check check-alerts format protos clean
+.PHONY: help setup models demo serve test test-environments test-harnesses fuzz drain soak bench bench-int8 bench-gpu bench-telemetry precision dashboard-picture check check-alerts format protos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ serve: models ## serve models/ on 127.0.0.1:50051
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/pytest
+
+test-environments: $(INSTALLED) ## run the tests that install wheels, containers' contents and other builds of ONNX Runtime
+	$(BIN)/pytest -m environments
 
 test-harnesses: $(INSTALLED) $(HARNESSES)/.installed ## run the recipes of docs/load-testing.md: needs Go, h2load, and Linux on x86-64
 	VECSERVE_HARNESSES=$(HARNESSES)/bin $(BIN)/pytest tests/integration/test_harnesses.py

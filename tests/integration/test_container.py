@@ -32,6 +32,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
+@pytest.mark.environments
 def test_what_is_installed_serves_is_healthy_and_ends_with_sigterm(installed: Path, example_models: Path) -> None:
     environment = {"PATH": path_with(installed), "PYTHONPATH": "", "VECSERVE_MODELS": str(example_models)}
     command = ["sh", str(CONTAINER / "serve.sh"), "--address", "127.0.0.1:0"]
@@ -50,6 +51,7 @@ def test_what_is_installed_serves_is_healthy_and_ends_with_sigterm(installed: Pa
     assert "no vecserve server answers" in unhealthy.stderr
 
 
+@pytest.mark.environments
 def test_what_is_installed_has_no_pip_and_no_torch(installed: Path) -> None:
     found = run([str(installed / "python"), "-c", "import pip"], PYTHONPATH="")
     assert "No module named 'pip'" in found.stderr

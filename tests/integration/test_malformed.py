@@ -177,7 +177,7 @@ def inference_cases() -> Iterator[Case]:
         yield case(f"infer {name}", INFER, infer({"text": cat}, model=name), name, reason="MODEL_NOT_FOUND")
     version = infer({"text": cat})
     version.model_version = "7"
-    yield case("infer version 7", INFER, version, "all-minilm-l6-v2", reason="MODEL_NOT_FOUND")
+    yield case("infer version 7", INFER, version, "all-minilm-l6-v2@7", reason="MODEL_NOT_FOUND")
     nope = oip_pb.ModelMetadataRequest(name="nope")
     yield case("metadata of nope", METADATA, nope, "nope", reason="MODEL_NOT_FOUND")
     yield case("metadata of nothing", METADATA, oip_pb.ModelMetadataRequest(), "name")

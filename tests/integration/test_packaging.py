@@ -3,6 +3,7 @@
 import zipfile
 from pathlib import Path
 
+import pytest
 from environment import Environment
 from PIL import Image
 from running_server import RunningServer, serving
@@ -28,6 +29,7 @@ def test_the_wheel_carries_the_probes(wheel: Path) -> None:
     assert packed == (ROOT / "export" / "vecserve_export" / "probes.txt").read_bytes()
 
 
+@pytest.mark.environments
 def test_the_client_works_with_base_dependencies_at_their_floors(
     wheel: Path, server: RunningServer, tmp_path: Path
 ) -> None:
@@ -38,6 +40,7 @@ def test_the_client_works_with_base_dependencies_at_their_floors(
     assert environment.run("-c", CLIENT, server.address) == f"(1, 384) {names}\n"
 
 
+@pytest.mark.environments
 def test_the_server_runs_without_torch(wheel: Path, example_models: Path, tmp_path: Path) -> None:
     environment = Environment(tmp_path)
     environment.install(f"{wheel}[server,cpu]")
@@ -52,6 +55,7 @@ def test_the_server_runs_without_torch(wheel: Path, example_models: Path, tmp_pa
         assert '"dimensionality": 2048' in embedded
 
 
+@pytest.mark.environments
 def test_the_load_harness_runs_with_its_extra_alone(wheel: Path, server: RunningServer, tmp_path: Path) -> None:
     environment = Environment(tmp_path)
     environment.install(f"{wheel}[loadtest]")

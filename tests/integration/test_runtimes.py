@@ -27,6 +27,8 @@ COSINE = {"fp32": 0.999999, "bf16": 0.999}[COMPUTED_IN]
 
 Refusal = Callable[..., str]
 
+pytestmark = pytest.mark.environments
+
 
 @pytest.fixture(scope="module")
 def openvino(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:

@@ -116,6 +116,7 @@ def test_a_run_that_hangs_fails_its_own_call_and_its_end_is_logged(impatient: Ru
         hanging = EmbeddingServiceStub(channel).EmbedText.future(
             pb.EmbedTextRequest(texts=["hang"]), metadata=(("x-request-id", "hanging"),)
         )
+        time.sleep(0.1)  # until its run has begun: what rides in its batch fails with it
         while not hanging.done():
             assert embed(channel, "the cat") is grpc.StatusCode.OK
         error = hanging.exception()
@@ -177,6 +178,7 @@ def test_a_server_none_of_whose_models_works_is_not_ready_and_live(text_artifact
 def test_a_run_that_hangs_holds_up_neither_the_shutdown_nor_its_caller(models_dir: Path) -> None:
     with serving(models_dir, "--grace-seconds", "0.2") as running, running.channel() as channel:
         hanging = EmbeddingServiceStub(channel).EmbedText.future(pb.EmbedTextRequest(texts=["hang"]))
+        time.sleep(0.1)  # until its run has begun
         assert embed(channel, "the cat") is grpc.StatusCode.OK
         assert running.stop() == 0
         error = hanging.exception()
