@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _OK, _CANCELLED, _UNKNOWN, _INVALID_ARGUMENT, _DEADLINE_EXCEEDED, _UNAVAILABLE = 0, 1, 2, 3, 4, 14
-
 _HEAD: Final = response_head()
+_MOST_UNSENT = 64
 
 
 class Call:
@@ -339,6 +339,8 @@ class Call:
             UsageError: the call has ended.
         """
         self._send(self._handler.response_serializer(message))
+        if len(self._connection.unsent) > _MOST_UNSENT:
+            await asyncio.sleep(0)  # handlers that wait for nothing else would never let them go
         while self._outbox and not self._ended:
             await self._change()
         if self._ended:
@@ -347,8 +349,7 @@ class Call:
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> None:
         """Ends the call with a status, by an exception."""
         self._code, self._details = code.value[0], details
-        if trailing_metadata:
-            self._trailing = trailing_metadata
+        self._trailing = trailing_metadata or self._trailing
         raise AbortError(details)
 
     async def send_initial_metadata(self, metadata: Metadata) -> None:

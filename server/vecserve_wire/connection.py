@@ -65,7 +65,8 @@ class Connection(asyncio.Protocol):
         self._heads = HeadReader(host.limits.max_header_bytes)
         self._calls: dict[int, Call] = {}
         self._waiting: dict[Call, None] = {}
-        self._out: list[bytes] = []
+        self.unsent: list[bytes] = []
+        """Frames of this round of the event loop."""
         self._preface = frames.PREFACE
         self._greeted = False
         self._receivable = _CONNECTION_WINDOW
@@ -137,9 +138,9 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Sends frames, together with all others of this round of the event loop."""
-        if not self._out:
+        if not self.unsent:
             self.loop.call_soon(self._flush)
-        self._out.append(data)
+        self.unsent.append(data)
 
     def takes(self, size: int) -> bool:
         """Whether a message of so many bytes can go at once, in one frame."""
@@ -228,9 +229,9 @@ class Connection(asyncio.Protocol):
         return frames.settings(settings) + frames.window_update(0, _CONNECTION_WINDOW - frames.DEFAULT_WINDOW)
 
     def _flush(self) -> None:
-        if self._out:
-            data = b"".join(self._out)
-            self._out.clear()
+        if self.unsent:
+            data = b"".join(self.unsent)
+            self.unsent.clear()
             if not self._transport.is_closing():
                 self._transport.write(data)
 

@@ -36,7 +36,7 @@ class Answer:
     """What came back on one stream."""
 
     headers: dict[str, str] = field(default_factory=dict[str, str])
-    data: bytes = b""
+    data: bytearray = field(default_factory=bytearray)
     reset: int | None = None
     ended: bool = False
 
@@ -117,7 +117,7 @@ class Client:
         return sum(frame[0] == kind and frame[2] == stream for frame in self.frames)
 
     def body(self, stream: int) -> bytes:
-        return self.answers[stream].data if stream in self.answers else b""
+        return bytes(self.answers[stream].data) if stream in self.answers else b""
 
     async def _read(self) -> None:
         try:

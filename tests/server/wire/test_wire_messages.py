@@ -1,4 +1,5 @@
 import gzip
+import itertools
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -26,7 +27,7 @@ def test_any_split_into_pieces_gives_the_same_messages(messages: list[bytes], cu
     data = b"".join(prefixed(message, LIMIT) for message in messages)
     reader, got = MessageReader("identity", LIMIT), list[bytes]()
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         got += reader.feed(data[start:stop])
     assert got == messages
     assert not reader.held
