@@ -109,15 +109,19 @@ async def test_too_many_pings_without_calls_end_the_connection(serve: Serve) -> 
     assert await client.goaway() == (frames.ENHANCE_YOUR_CALM, "too_many_pings")
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        lambda stream: frames.rst_stream(stream, frames.CANCEL),
-        lambda stream: frames.window_update(stream, frames.MAX_WINDOW),
-        lambda stream: frame(frames.DATA, 0, stream, b"late"),
-    ],
-    ids=["reset", "window", "late data"],
-)
+def _reset(stream: int) -> bytes:
+    return frames.rst_stream(stream, frames.CANCEL)
+
+
+def _grow_window(stream: int) -> bytes:
+    return frames.window_update(stream, frames.MAX_WINDOW)
+
+
+def _send_more(stream: int) -> bytes:
+    return frame(frames.DATA, 0, stream, b"late")
+
+
+@pytest.mark.parametrize("fault", [_reset, _grow_window, _send_more])
 async def test_calls_that_are_begun_to_be_reset_end_the_connection(serve: Serve, fault: Callable[[int], bytes]) -> None:
     served = await serve(max_resets=5, reset_time=60)
     client = await served.connect()
