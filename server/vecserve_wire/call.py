@@ -1,6 +1,7 @@
 """One call: its messages in and out, its status, and what its handler is given as context."""
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ from grpc.aio import AbortError, UsageError
 
 from vecserve_wire import frames
 from vecserve_wire.headers import Head, Metadata, response_head, trailers
-from vecserve_wire.messages import PREFIX, MessageError, MessageReader, prefixed, too_large
+from vecserve_wire.messages import PREFIX, MessageError, MessageReader, prefixed
 
 if TYPE_CHECKING:
     from vecserve_wire.connection import Connection
@@ -19,10 +20,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-_OK, _CANCELLED, _UNKNOWN, _INVALID_ARGUMENT, _DEADLINE_EXCEEDED = 0, 1, 2, 3, 4
-_UNAVAILABLE = 14
-
+_OK, _CANCELLED, _UNKNOWN, _INVALID_ARGUMENT, _DEADLINE_EXCEEDED, _UNAVAILABLE = 0, 1, 2, 3, 4, 14
 _HEAD: Final = response_head()
+_MOST_UNSENT = 64
 
 
 class Call:
@@ -100,12 +100,10 @@ class Call:
     def receive(self, data: bytes, size: int, *, last: bool) -> None:
         """Takes a DATA frame's content; `size` is what it took of the window."""
         self._receivable -= size
-        if self._receivable < 0:
-            self._abandon(frames.FLOW_CONTROL_ERROR)
+        if self._received_all or self._receivable < 0:
+            self._break_off(frames.STREAM_CLOSED if self._received_all else frames.FLOW_CONTROL_ERROR)
             return
         self._received_all = last
-        if self._ended:
-            return
         try:
             messages = self._reader.feed(data) if data else []
         except MessageError as error:
@@ -113,9 +111,9 @@ class Call:
             return
         self._inbox.extend(messages)
         if self._handler.request_streaming:
-            self._unread += sum(map(_size, messages))
+            self._unread += sum(map(len, messages)) + PREFIX.size * len(messages)
             self._wake()
-        elif last or len(self._inbox) > 1:
+        elif last or len(self._inbox) > 1:  # which is refused, and not collected until there is an end
             self._start()
             return
         self._acknowledge()
@@ -128,7 +126,9 @@ class Call:
         """The peer takes so many more bytes; as many fewer if negative."""
         self._window += size
         if self._window > frames.MAX_WINDOW:
-            self._abandon(frames.FLOW_CONTROL_ERROR)
+            self._break_off(frames.FLOW_CONTROL_ERROR)
+        elif self._outbox:
+            self._connection.pump(self)
 
     def cancel(self) -> None:
         """The peer, or the connection, has gone: nobody waits for an answer."""
@@ -153,6 +153,10 @@ class Call:
             self._task.add_done_callback(self._tell_if_done)
 
     def _expire(self) -> None:
+        if self._outbox:  # a status would wait behind messages that the peer does not take
+            self._code = _DEADLINE_EXCEEDED
+            self._abandon(frames.CANCEL)
+            return
         self._fail(_DEADLINE_EXCEEDED, "the deadline has passed")
 
     def _fail(self, code: int, message: str) -> None:
@@ -188,32 +192,35 @@ class Call:
         respond = handler.stream_stream if handler.request_streaming else handler.unary_stream
         responses = respond(request, self)
         if hasattr(responses, "__aiter__"):
-            async for response in responses:
-                await self.write(response)
+            async with contextlib.aclosing(responses):
+                async for response in responses:
+                    await self.write(response)
         else:
             await responses
 
     def _parsed(self, message: bytes) -> Any:
+        plain = self._reader.plain(message)
         try:
-            return self._handler.request_deserializer(message)
+            return self._handler.request_deserializer(plain)
         except Exception as error:  # protobuf's, or whatever the handler reads messages with
             raise MessageError(_INVALID_ARGUMENT, "a message is not one of its type: check the proto") from error
 
     def _only_message(self) -> bytes:
         if len(self._inbox) != 1 or self._reader.held:
-            came = "more" if len(self._inbox) > 1 else "a part of it" if self._reader.held else "none"
-            raise MessageError(_INVALID_ARGUMENT, f"the call takes one message, and {came} came")
+            count = f"{len(self._inbox)}{' and a part of one' if self._reader.held else ''}"
+            raise MessageError(_INVALID_ARGUMENT, f"the call takes one message, and {count} came")
         return self._inbox.popleft()
 
     def _send(self, message: bytes, *, last: bool = False) -> None:
         """Sends a message, and with the last one the status too."""
-        limit = self._connection.limits.max_send_bytes
-        if len(message) > limit:
-            raise too_large("Sent", len(message), limit)
+        connection = self._connection
+        data = prefixed(message, connection.limits.max_send_bytes)
         if self._ended:
             return
-        connection, data = self._connection, prefixed(message)
-        block = trailers(self._code or _OK, self._details, self._trailing) if last else None
+        block = None
+        if last:
+            self._code = self._code or _OK
+            block = trailers(self._code, self._details, self._trailing)
         head = b"" if self._headed else self._header_frame()
         self._headed = True
         if not self._outbox and connection.takes(len(data)) and len(data) <= self._window:
@@ -229,13 +236,13 @@ class Call:
         connection.pump(self)
 
     def pump(self) -> bool:
-        """Sends of what waits as much as the windows allow; whether that is all."""
+        """Sends of what waits as much as the windows allow; whether the connection's did not end it."""
         connection = self._connection
         while self._outbox and not self._ended:
             data = self._outbox[0]
             size = min(len(data), self._window, connection.window, connection.peer_frame_size)
             if size <= 0 or connection.paused:
-                return False
+                return self._window <= 0  # goes on with its own window then, and keeps nobody else waiting
             self._window -= size
             connection.window -= size
             connection.write(frames.frame(frames.DATA, 0, self.stream_id, bytes(data[:size])))
@@ -249,8 +256,6 @@ class Call:
 
     def _finish(self, code: int, message: str) -> None:
         if self._ended or self._trailers is not None:
-            if code == _DEADLINE_EXCEEDED and not self._ended:
-                self._abandon(frames.CANCEL)  # its status waits behind messages that the peer does not take
             return
         self._code, self._details = code, message
         block = trailers(code, message, self._trailing)
@@ -262,7 +267,7 @@ class Call:
     def _close(self, block: bytes) -> None:
         """Sends the status."""
         head = b"" if self._headed else _HEAD
-        frame = frames.headers(self.stream_id, head + block, last=True)
+        frame = frames.headers(self.stream_id, self._connection.block_start + head + block, last=True)
         if not self._received_all:  # what it still sends is for nobody
             frame += frames.rst_stream(self.stream_id, frames.NO_ERROR)
         self._connection.write(frame)
@@ -272,6 +277,11 @@ class Call:
         """Ends the stream without a status."""
         self._connection.write(frames.rst_stream(self.stream_id, error_code))
         self.cancel()
+
+    def _break_off(self, error_code: int) -> None:
+        """Ends the stream for what the peer did, which is its way too to have calls begun for nothing."""
+        self._abandon(error_code)
+        self._connection.count_reset()
 
     def _end(self) -> None:
         if self._ended:
@@ -294,7 +304,7 @@ class Call:
 
     def _header_frame(self) -> bytes:
         block = response_head(self._metadata) if self._metadata else _HEAD
-        return frames.headers(self.stream_id, block)
+        return frames.headers(self.stream_id, self._connection.block_start + block)
 
     def _wake(self) -> None:
         for waker in self._wakers:
@@ -318,7 +328,7 @@ class Call:
                 raise StopAsyncIteration
             await self._change()
         message = self._inbox.popleft()
-        self._unread -= _size(message)
+        self._unread -= PREFIX.size + len(message)
         self._acknowledge()
         return self._parsed(message)
 
@@ -329,6 +339,8 @@ class Call:
             UsageError: the call has ended.
         """
         self._send(self._handler.response_serializer(message))
+        if len(self._connection.unsent) > _MOST_UNSENT:
+            await asyncio.sleep(0)  # handlers that wait for nothing else would never let them go
         while self._outbox and not self._ended:
             await self._change()
         if self._ended:
@@ -337,8 +349,7 @@ class Call:
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> None:
         """Ends the call with a status, by an exception."""
         self._code, self._details = code.value[0], details
-        if trailing_metadata:
-            self._trailing = trailing_metadata
+        self._trailing = trailing_metadata or self._trailing
         raise AbortError(details)
 
     async def send_initial_metadata(self, metadata: Metadata) -> None:
@@ -387,8 +398,3 @@ class Call:
 
     def add_done_callback(self, callback: Any) -> None:
         self._done.append(callback)
-
-
-def _size(message: bytes) -> int:
-    """What a message takes of what a stream may send ahead: an empty one is something, too."""
-    return PREFIX.size + len(message)

@@ -6,10 +6,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from vecserve_wire import frames
+from vecserve_wire.blocks import BlockReader
 from vecserve_wire.call import Call
-from vecserve_wire.details import Details
+from vecserve_wire.details import Details, peer_name
 from vecserve_wire.frames import FrameReader, ProtocolError
-from vecserve_wire.headers import HeadReader, MalformedRequestError, trailers
+from vecserve_wire.headers import NO_TABLE, ForbiddenHeadersError, HeadReader, MalformedRequestError, trailers
 from vecserve_wire.headers import response_head as grpc_head
 from vecserve_wire.limits import Limits
 from vecserve_wire.timers import Strikes, Timers
@@ -22,8 +23,8 @@ logger = logging.getLogger(__name__)
 _UNIMPLEMENTED = 12
 # Of the whole connection: streams have limits of their own, and a connection should not be one.
 _CONNECTION_WINDOW = 2**26
-_MOST_CONTINUATIONS = 32
 _WRITE_BUFFER = 2**20
+_USUAL_TABLE_SIZE = 4096
 _LAST_CALLS = b"goodbye!"
 
 
@@ -57,31 +58,36 @@ class Connection(asyncio.Protocol):
         self.peer_frame_size = frames.DEFAULT_FRAME_SIZE
         self.paused = False
         """Whether the peer does not read what was sent."""
+        self.block_start = b""
+        """Of all header blocks: says that they use no table, to a peer that allows none as large as is usual."""
         self._host = host
         self._reader = FrameReader()
         self._heads = HeadReader(host.limits.max_header_bytes)
         self._calls: dict[int, Call] = {}
         self._waiting: dict[Call, None] = {}
-        self._out: list[bytes] = []
+        self.unsent: list[bytes] = []
+        """Frames of this round of the event loop."""
         self._preface = frames.PREFACE
         self._greeted = False
         self._receivable = _CONNECTION_WINDOW
         self._peer_window = frames.DEFAULT_WINDOW
         self._last_id = 0
         self._draining = False
+        self._left = False
         self._accepts_until: int | None = None
-        self._block: list[bytes] | None = None
-        self._block_of = (0, 0)
+        self._blocks = BlockReader(host.limits.max_header_bytes)
         self._resets: deque[float] = deque(maxlen=host.limits.max_resets)
         self._timers = Timers(self, loop)
         self._strikes = Strikes(host.limits.min_ping)
         self._kinds: dict[int, Callable[[int, int, bytes], None]] = {
             frames.DATA: self._data,
             frames.HEADERS: self._headers,
+            frames.PRIORITY: frames.check_priority,
             frames.RST_STREAM: self._rst_stream,
             frames.SETTINGS: self._settings,
-            frames.PUSH_PROMISE: self._push_promise,
+            frames.PUSH_PROMISE: frames.refuse_push,
             frames.PING: self._ping,
+            frames.GOAWAY: frames.check_goaway,
             frames.WINDOW_UPDATE: self._window_update,
             frames.CONTINUATION: self._continuation,
         }
@@ -91,7 +97,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(_WRITE_BUFFER)
-        self.peer = _name(self._transport.get_extra_info("peername"))
+        self.peer = peer_name(self._transport.get_extra_info("peername"))
         if not self._host.opened(self):
             # Without a greeting: clients count it as a failure, and take their time before the next attempt.
             self._transport.abort()
@@ -100,6 +106,8 @@ class Connection(asyncio.Protocol):
         self._timers.start()
 
     def data_received(self, data: bytes) -> None:
+        if self._left:
+            return  # TLS delivers what it still holds
         self._timers.heard()
         try:
             if self._preface:
@@ -111,6 +119,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's)
         self._timers.stop()
+        self._left = True
         for call in list(self._calls.values()):
             call.cancel()
         self._host.ended(self)
@@ -129,9 +138,9 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Sends frames, together with all others of this round of the event loop."""
-        if not self._out:
+        if not self.unsent:
             self.loop.call_soon(self._flush)
-        self._out.append(data)
+        self.unsent.append(data)
 
     def takes(self, size: int) -> bool:
         """Whether a message of so many bytes can go at once, in one frame."""
@@ -188,22 +197,28 @@ class Connection(asyncio.Protocol):
 
     def end(self, reason: str) -> None:
         """Ends it now, calls or not, and says why."""
-        self.write(frames.goaway(self._last_id, frames.NO_ERROR, reason))
-        self._leave()
+        self._say_goodbye(frames.NO_ERROR, reason)
 
     def abort(self) -> None:
         """Ends it without a word."""
         self._transport.abort()
 
+    def _say_goodbye(self, error_code: int, reason: str) -> None:
+        last_id = self._last_id if self._accepts_until is None else self._accepts_until  # which must not grow again
+        self.write(frames.goaway(last_id, error_code, reason))
+        self._leave()
+
     def _leave(self) -> None:
+        if self._left:
+            return
+        self._left = True
         self._flush()
         self._transport.close()
         self._timers.leaving()
 
     def _give_up(self, error: ProtocolError) -> None:
         logger.debug("%s broke HTTP/2: %s", self.peer, error)
-        self.write(frames.goaway(self._last_id, error.code, str(error)))
-        self._leave()
+        self._say_goodbye(error.code, str(error))
 
     def _greeting(self) -> bytes:
         settings = {
@@ -214,9 +229,9 @@ class Connection(asyncio.Protocol):
         return frames.settings(settings) + frames.window_update(0, _CONNECTION_WINDOW - frames.DEFAULT_WINDOW)
 
     def _flush(self) -> None:
-        if self._out:
-            data = b"".join(self._out)
-            self._out.clear()
+        if self.unsent:
+            data = b"".join(self.unsent)
+            self.unsent.clear()
             if not self._transport.is_closing():
                 self._transport.write(data)
 
@@ -238,7 +253,7 @@ class Connection(asyncio.Protocol):
         return data[size:]
 
     def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._block is not None and kind != frames.CONTINUATION:
+        if self._blocks.unfinished and kind != frames.CONTINUATION:
             raise ProtocolError("a header block was not finished")
         if not self._greeted:
             if kind != frames.SETTINGS or flags & frames.ACK:
@@ -268,18 +283,12 @@ class Connection(asyncio.Protocol):
         if flags & frames.END_HEADERS:
             self._open(stream_id, payload, last=bool(flags & frames.END_STREAM))
         else:
-            self._block, self._block_of = [payload], (stream_id, flags)
+            self._blocks.begin(flags, stream_id, payload)
 
     def _continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._block is None or self._block_of[0] != stream_id:
-            raise ProtocolError("a CONTINUATION of nothing")
-        self._block.append(payload)
-        size = sum(map(len, self._block))
-        if size > self.limits.max_header_bytes or len(self._block) > _MOST_CONTINUATIONS:
-            raise ProtocolError("headers are larger than allowed", frames.ENHANCE_YOUR_CALM)
-        if flags & frames.END_HEADERS:
-            block, self._block = b"".join(self._block), None
-            self._open(stream_id, block, last=bool(self._block_of[1] & frames.END_STREAM))
+        block = self._blocks.add(flags, stream_id, payload)
+        if block is not None:
+            self._open(stream_id, block, last=bool(self._blocks.flags & frames.END_STREAM))
 
     def _open(self, stream_id: int, block: bytes, *, last: bool) -> None:
         if stream_id <= self._last_id:
@@ -292,6 +301,10 @@ class Connection(asyncio.Protocol):
             head = self._heads.read(block)
         except MalformedRequestError as error:
             self._answer(stream_id, error.answer, last=last)
+            return
+        except ForbiddenHeadersError as error:
+            logger.debug("%s broke HTTP: %s", self.peer, error)
+            self.write(frames.rst_stream(stream_id, frames.PROTOCOL_ERROR))
             return
         if self._accepts_until is not None or len(self._calls) >= self.limits.max_streams:
             self.write(frames.rst_stream(stream_id, frames.REFUSED_STREAM))
@@ -317,7 +330,7 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, stream_id: int, block: bytes, *, last: bool) -> None:
         """Answers with headers alone."""
-        self.write(frames.headers(stream_id, block, last=True))
+        self.write(frames.headers(stream_id, self.block_start + block, last=True))
         if not last:
             self.write(frames.rst_stream(stream_id, frames.NO_ERROR))
 
@@ -328,9 +341,14 @@ class Connection(asyncio.Protocol):
             raise ProtocolError(f"RST_STREAM of stream {stream_id}, which was never open")
         if call := self._calls.get(stream_id):
             call.cancel()
-            self._count_reset()
+            self.count_reset()
 
-    def _count_reset(self) -> None:
+    def count_reset(self) -> None:
+        """A call was begun for nothing.
+
+        Raises:
+            ProtocolError: it was one of too many.
+        """
         now = self.loop.time()
         if len(self._resets) == self._resets.maxlen and now - self._resets[0] < self.limits.reset_time:
             raise ProtocolError("too many calls were begun only to be reset", frames.ENHANCE_YOUR_CALM)
@@ -340,24 +358,19 @@ class Connection(asyncio.Protocol):
         if stream_id:
             raise ProtocolError("SETTINGS of a stream")
         if flags & frames.ACK:
+            if payload:
+                raise ProtocolError("an acknowledgement of SETTINGS with values", frames.FRAME_SIZE_ERROR)
             return
         values = frames.read_settings(payload)
         window = values.get(frames.INITIAL_WINDOW_SIZE, self._peer_window)
-        if window > frames.MAX_WINDOW:
-            raise ProtocolError(f"INITIAL_WINDOW_SIZE {window}", frames.FLOW_CONTROL_ERROR)
-        size = values.get(frames.MAX_FRAME_SIZE, self.peer_frame_size)
-        if not frames.DEFAULT_FRAME_SIZE <= size < 2**24:
-            raise ProtocolError(f"MAX_FRAME_SIZE {size}")
         # Larger frames would only delay other calls' messages.
-        self.peer_frame_size = min(size, 2**16)
+        self.peer_frame_size = min(values.get(frames.MAX_FRAME_SIZE, self.peer_frame_size), 2**16)
+        if values.get(frames.HEADER_TABLE_SIZE, _USUAL_TABLE_SIZE) < _USUAL_TABLE_SIZE:
+            self.block_start = NO_TABLE
         for call in list(self._calls.values()):
             call.grow_window(window - self._peer_window)
         self._peer_window = window
         self.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
-        self._pump_all()
-
-    def _push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (all kinds' arguments)
-        raise ProtocolError("PUSH_PROMISE from a client")
 
     def _ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id or len(payload) != 8:
@@ -370,22 +383,18 @@ class Connection(asyncio.Protocol):
             self.refuse_calls()
 
     def _window_update(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (all kinds' arguments)
+        if len(payload) != 4:
+            raise ProtocolError(f"WINDOW_UPDATE of {len(payload)} bytes", frames.FRAME_SIZE_ERROR)
         size = frames.read_uint32(payload) & frames.MAX_WINDOW
         if not size:
             raise ProtocolError("WINDOW_UPDATE by nothing")
         if stream_id:
             if call := self._calls.get(stream_id):
                 call.grow_window(size)
+            elif stream_id > self._last_id:
+                raise ProtocolError(f"WINDOW_UPDATE of stream {stream_id}, which was never open")
         else:
             self.window += size
             if self.window > frames.MAX_WINDOW:
                 raise ProtocolError("the connection's window is too large", frames.FLOW_CONTROL_ERROR)
-        self._pump_all()
-
-
-def _name(address: Any) -> str:
-    """As gRPC names peers."""
-    if isinstance(address, tuple) and len(cast("tuple[Any, ...]", address)) >= 2:
-        host, port = cast("tuple[Any, ...]", address)[:2]
-        return f"ipv6:[{host}]:{port}" if ":" in str(host) else f"ipv4:{host}:{port}"
-    return f"unix:{address or ''}"
+            self._pump_all()

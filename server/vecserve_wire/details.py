@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 from vecserve_wire.headers import Metadata
 
@@ -15,3 +16,11 @@ class Details:
     invocation_metadata: Metadata
     on_end: Callable[[Callable[[object], None]], None]
     """Has a function called when the call has ended, whichever way."""
+
+
+def peer_name(address: Any) -> str:
+    """As gRPC names peers."""
+    if isinstance(address, tuple) and len(cast("tuple[Any, ...]", address)) >= 2:
+        host, port = cast("tuple[Any, ...]", address)[:2]
+        return f"ipv6:[{host}]:{port}" if ":" in str(host) else f"ipv4:{host}:{port}"
+    return f"unix:{address or ''}"

@@ -159,11 +159,18 @@ def read_settings(payload: bytes) -> dict[int, int]:
     """Return a SETTINGS frame's values by their identifiers.
 
     Raises:
-        ProtocolError: If the payload has a size that no list of settings has.
+        ProtocolError: If the payload has a size that no list of settings has, or a value is not allowed.
     """
     if len(payload) % _SETTING.size:
         raise ProtocolError(f"SETTINGS of {len(payload)} bytes", FRAME_SIZE_ERROR)
-    return dict(_SETTING.iter_unpack(payload))
+    values: dict[int, int] = dict(_SETTING.iter_unpack(payload))
+    if (window := values.get(INITIAL_WINDOW_SIZE, 0)) > MAX_WINDOW:
+        raise ProtocolError(f"INITIAL_WINDOW_SIZE {window}", FLOW_CONTROL_ERROR)
+    if not DEFAULT_FRAME_SIZE <= (size := values.get(MAX_FRAME_SIZE, DEFAULT_FRAME_SIZE)) < 2**24:
+        raise ProtocolError(f"MAX_FRAME_SIZE {size}")
+    if (push := values.get(ENABLE_PUSH, 0)) > 1:
+        raise ProtocolError(f"ENABLE_PUSH {push}")
+    return values
 
 
 def read_uint32(payload: bytes, at: int = 0) -> int:
@@ -175,3 +182,22 @@ def read_uint32(payload: bytes, at: int = 0) -> int:
     if len(payload) < at + 4:
         raise ProtocolError(f"a payload of {len(payload)} bytes, where {at + 4} are needed", FRAME_SIZE_ERROR)
     return _UINT32.unpack_from(payload, at)[0]
+
+
+def check_priority(_: int, stream_id: int, payload: bytes) -> None:
+    """Raises ProtocolError if a PRIORITY is malformed; what it says, RFC 9113 has dropped."""
+    if len(payload) != 5:
+        raise ProtocolError(f"PRIORITY of {len(payload)} bytes", FRAME_SIZE_ERROR)
+    if not stream_id:
+        raise ProtocolError("PRIORITY of no stream")
+
+
+def check_goaway(_: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG001 (all kinds' arguments)
+    """Raises ProtocolError if a client's GOAWAY is malformed; it is about what servers push."""
+    if stream_id:
+        raise ProtocolError("GOAWAY of a stream")
+
+
+def refuse_push(*_: object) -> None:
+    """Raises ProtocolError: clients don't push."""
+    raise ProtocolError("PUSH_PROMISE from a client")

@@ -7,7 +7,7 @@ looked up instead of being decoded again. Responses are written out plainly, wit
 import base64
 import binascii
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 from urllib.parse import quote
@@ -24,9 +24,13 @@ Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
 CONTENT_TYPE: Final = "application/grpc"
 
+NO_TABLE: Final = b"\x20"
+"""What may begin a block: the dynamic table has no room (RFC 7541, section 6.3)."""
+
 _HTTP_OK = b"\x88"  # :status 200 in HPACK's static table
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
-_OWN = {"te", "content-type", "grpc-encoding", "grpc-timeout"}
+_PSEUDO = {":method", ":path", ":scheme", ":authority"}
+_OF_CONNECTIONS = {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
 _BINARY = "-bin"
 _INVALID_ARGUMENT = 3
 _MOST_REMEMBERED = 64
@@ -45,6 +49,10 @@ class MalformedRequestError(Exception):
         if self._http_status is not None:
             return _literal(":status", str(self._http_status).encode())
         return _HEAD + trailers(_INVALID_ARGUMENT, str(self))
+
+
+class ForbiddenHeadersError(Exception):
+    """HTTP/2 has no such request (RFC 9113, section 8.1.1): its stream is reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,8 @@ class HeadReader:
 
         Raises:
             ProtocolError: the block is malformed or too large; the connection's state is lost.
-            MalformedRequestError: it is sound, and asks for something else than a call.
+            ForbiddenHeadersError: it is sound, and not of a request that HTTP/2 allows.
+            MalformedRequestError: it asks for something else than a call.
         """
         head = self._known.get(block)
         if head is None:
@@ -94,14 +103,18 @@ class HeadReader:
             raise ProtocolError("headers are larger than allowed", ENHANCE_YOUR_CALM) from error
         except (HPACKError, IndexError) as error:
             raise ProtocolError(f"a malformed header block: {error}", COMPRESSION_ERROR) from error
-        if self._newest() != before:
+        after = self._newest()
+        if after[0] is not before[0] or after[1] != before[1]:
             self._known.clear()  # numbers in earlier blocks mean other entries now
         return headers
 
-    def _newest(self) -> tuple[int, int]:
-        """Changes whenever the table does."""
+    def _newest(self) -> tuple[object, int]:
+        """An object and a number, one of which is another whenever the table has changed.
+
+        The entry itself and not its id, which the entry that takes its place may be given.
+        """
         entries = self._decoder.header_table.dynamic_entries
-        return len(entries), id(entries[0]) if entries else 0
+        return (entries[0] if entries else None), len(entries)
 
 
 def _is_lookup(block: bytes) -> bool:
@@ -110,33 +123,48 @@ def _is_lookup(block: bytes) -> bool:
 
 
 def _head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
-    method = path = timeout = None
+    pseudo: dict[str, str] = {}
+    timeout = None
     content_type, encoding = "", "identity"
     metadata: list[tuple[str, str | bytes]] = []
+    ordinary = False
     for raw_name, raw_value in headers:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if name.startswith(":"):
+            if ordinary or name in pseudo or name not in _PSEUDO:
+                raise ForbiddenHeadersError(f"{name!r:.40} is unknown, comes twice, or after other headers")
+            pseudo[name] = value
+            continue
+        ordinary = True
         match name:
-            case ":method":
-                method = value
-            case ":path":
-                path = value
             case "content-type":
                 content_type = value
             case "grpc-timeout":
                 timeout = _seconds(value)
             case "grpc-encoding":
                 encoding = value
-            case _ if name.endswith(_BINARY):
-                metadata += _binary(name, value)
-            case _ if not name.startswith(":") and name not in _OWN:
-                metadata.append((name, value))
+            case "te":
+                if value != "trailers":
+                    raise ForbiddenHeadersError(f"te is {value!r:.40}, and can only be trailers")
             case _:
-                pass
-    if method != "POST" or path is None:
+                metadata += _metadata(name, value)
+    _check_request(pseudo, content_type)
+    return Head(pseudo[":path"], timeout, encoding, tuple(metadata))
+
+
+def _metadata(name: str, value: str) -> Metadata:
+    if name in _OF_CONNECTIONS or name != name.lower():
+        raise ForbiddenHeadersError(f"{name!r:.40} is in capitals, or about a connection of HTTP/1.1")
+    return _binary(name, value) if name.endswith(_BINARY) else ((name, value),)
+
+
+def _check_request(pseudo: Mapping[str, str], content_type: str) -> None:
+    if not (pseudo.get(":path") and ":method" in pseudo and ":scheme" in pseudo):
+        raise ForbiddenHeadersError("a request has :method, :scheme and :path")
+    if pseudo[":method"] != "POST":
         raise MalformedRequestError("a gRPC call is a POST", 405)
-    if not content_type.startswith(CONTENT_TYPE):
+    if content_type != CONTENT_TYPE and not content_type.startswith((f"{CONTENT_TYPE}+", f"{CONTENT_TYPE};")):
         raise MalformedRequestError(f"content-type is {content_type!r:.80}, and gRPC's is {CONTENT_TYPE}", 415)
-    return Head(path, timeout, encoding, tuple(metadata))
 
 
 def _seconds(value: str) -> float:
@@ -162,7 +190,7 @@ def trailers(code: int, message: str = "", metadata: Metadata = ()) -> bytes:
     """The block that ends a call with a status, one of gRPC's codes."""
     if not code and not message:
         return _OK + _block(metadata)
-    text = _literal("grpc-message", quote(message, safe=_UNQUOTED).encode()) if message else b""
+    text = _literal("grpc-message", quote(message, safe=_UNQUOTED, errors="replace").encode()) if message else b""
     return _literal("grpc-status", str(code).encode()) + text + _block(metadata)
 
 

@@ -25,32 +25,37 @@ RESOURCE_EXHAUSTED = 8
 UNIMPLEMENTED = 12
 
 
+class Compressed(bytes):
+    """A message as it came. It is unpacked when it is read: a window of them may hold a thousand times its size."""
+
+    __slots__ = ()
+
+
 class MessageReader:
     """Cuts a stream's bytes, in pieces of any size, into messages."""
 
     def __init__(self, encoding: str, max_bytes: int) -> None:
         self._encoding = encoding
         self._max_bytes = max_bytes
-        self._parts: list[bytes] = []
-        self._held = 0
+        self._part = bytearray()
         self._needed = PREFIX.size
 
     @property
     def held(self) -> int:
         """Bytes of a message that is not yet whole."""
-        return self._held
+        return len(self._part)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The messages that are whole with this piece.
+        """The messages that are whole with this piece, for `plain`.
 
         Raises:
             MessageError: one is too large, or compressed in a way that was not announced or is not known.
         """
-        self._parts.append(data)
-        self._held += len(data)
-        if self._held < self._needed:
-            return []
-        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        if self._part:
+            self._part += data
+            if len(self._part) < self._needed:
+                return []
+            data = bytes(self._part)
         messages: list[bytes] = []
         start = 0
         self._needed = PREFIX.size
@@ -62,11 +67,19 @@ class MessageReader:
                 self._needed = end - start
                 break
             body = data[start + PREFIX.size : end]
-            messages.append(self._decompressed(body) if flag else body)
+            messages.append(Compressed(body) if flag else body)
             start = end
-        self._parts = [data[start:]] if start < len(data) else []
-        self._held = len(data) - start
+        if self._part or start < len(data):
+            self._part = bytearray(data[start:])
         return messages
+
+    def plain(self, message: bytes) -> bytes:
+        """A message of `feed`, not compressed.
+
+        Raises:
+            MessageError: it is too large, or not what it was announced as.
+        """
+        return self._decompressed(message) if type(message) is Compressed else message
 
     def _check(self, flag: int, size: int) -> None:
         if flag > 1:
@@ -76,7 +89,7 @@ class MessageReader:
                 raise MessageError(INVALID_ARGUMENT, "a message is compressed, and grpc-encoding does not say how")
             raise MessageError(UNIMPLEMENTED, f"grpc-encoding is {self._encoding!r:.40}: one of {', '.join(ACCEPTED)}")
         if size > self._max_bytes:
-            raise too_large("Received", size, self._max_bytes)
+            raise _too_large("Received", size, self._max_bytes)
 
     def _decompressed(self, body: bytes) -> bytes:
         unpack = zlib.decompressobj(_WINDOW_BITS[self._encoding])
@@ -85,17 +98,23 @@ class MessageReader:
         except zlib.error as error:
             raise MessageError(INVALID_ARGUMENT, f"a message is not {self._encoding}: {error}") from error
         if len(message) > self._max_bytes:
-            raise too_large("Received", len(message), self._max_bytes)
+            raise _too_large("Received", len(message), self._max_bytes)
         if not unpack.eof:
             raise MessageError(INVALID_ARGUMENT, f"a message is not whole {self._encoding}")
         return message
 
 
-def too_large(verb: str, size: int, limit: int) -> MessageError:
+def _too_large(verb: str, size: int, limit: int) -> MessageError:
     """In the words of gRPC's core, which clients know: `verb` is "Received" or "Sent"."""
     return MessageError(RESOURCE_EXHAUSTED, f"SERVER: {verb} message larger than max ({size} vs. {limit})")
 
 
-def prefixed(message: bytes) -> bytes:
-    """A message as a stream carries it, not compressed."""
+def prefixed(message: bytes, max_bytes: int) -> bytes:
+    """A message as a stream carries it, not compressed.
+
+    Raises:
+        MessageError: it is too large.
+    """
+    if len(message) > max_bytes:
+        raise _too_large("Sent", len(message), max_bytes)
     return PREFIX.pack(0, len(message)) + message

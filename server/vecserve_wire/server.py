@@ -31,6 +31,7 @@ class Server:
         self._generic: list[Any] = []
         self._connections: set[Connection] = set()
         self._listeners: list[asyncio.Server] = []
+        self._stopping = False
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -79,6 +80,7 @@ class Server:
 
     async def stop(self, grace: float) -> None:
         """Takes no new connection and no new call; after `grace` seconds those under way are given up."""
+        self._stopping = True  # TLS handshakes under way end later
         for listener in self._listeners:
             listener.close()
         for connection in list(self._connections):
@@ -96,7 +98,7 @@ class Server:
             await asyncio.wait_for(self._empty.wait(), seconds)
 
     def opened(self, connection: Connection) -> bool:
-        if len(self._connections) >= self.limits.max_connections:
+        if self._stopping or len(self._connections) >= self.limits.max_connections:
             return False
         self._connections.add(connection)
         self._empty.clear()
