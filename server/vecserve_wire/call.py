@@ -330,14 +330,14 @@ class Call:
         message = self._inbox.popleft()
         self._unread -= PREFIX.size + len(message)
         self._acknowledge()
-        return self._parsed(message)
+        try:
+            return self._parsed(message)
+        except MessageError as error:  # told here: whoever reads may do so in a task of its own
+            self._fail(error.code, str(error))
+            raise StopAsyncIteration from error
 
     async def write(self, message: Any) -> None:
-        """Sends one of several responses; returns when there is room for the next.
-
-        Raises:
-            UsageError: the call has ended.
-        """
+        """Sends one of several responses; returns when there is room for the next. UsageError: the call has ended."""
         self._send(self._handler.response_serializer(message))
         if len(self._connection.unsent) > _MOST_UNSENT:
             await asyncio.sleep(0)  # handlers that wait for nothing else would never let them go
