@@ -5,13 +5,13 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc.aio import AbortError, UsageError
 
 from vecserve_wire import frames
-from vecserve_wire.headers import Head, Metadata, response_head, trailers
+from vecserve_wire.headers import RESPONSE_HEAD, Head, Metadata, trailers
 from vecserve_wire.messages import PREFIX, MessageError, MessageReader, prefixed
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _OK, _CANCELLED, _UNKNOWN, _INVALID_ARGUMENT, _DEADLINE_EXCEEDED, _UNAVAILABLE = 0, 1, 2, 3, 4, 14
-_HEAD: Final = response_head()
 _MOST_UNSENT = 64
 
 
@@ -41,7 +40,6 @@ class Call:
         "_head",
         "_headed",
         "_inbox",
-        "_metadata",
         "_outbox",
         "_reader",
         "_receivable",
@@ -72,7 +70,6 @@ class Call:
         self._window = window
         self._outbox: deque[memoryview] = deque()
         self._trailers: bytes | None = None
-        self._metadata: Metadata = ()
         self._trailing: Metadata = ()
         self._headed = False
         self._ended = False
@@ -266,7 +263,7 @@ class Call:
 
     def _close(self, block: bytes) -> None:
         """Sends the status."""
-        head = b"" if self._headed else _HEAD
+        head = b"" if self._headed else RESPONSE_HEAD
         frame = frames.headers(self.stream_id, self._connection.block_start + head + block, last=True)
         if not self._received_all:  # what it still sends is for nobody
             frame += frames.rst_stream(self.stream_id, frames.NO_ERROR)
@@ -303,8 +300,7 @@ class Call:
             self._done.clear()
 
     def _header_frame(self) -> bytes:
-        block = response_head(self._metadata) if self._metadata else _HEAD
-        return frames.headers(self.stream_id, self._connection.block_start + block)
+        return frames.headers(self.stream_id, self._connection.block_start + RESPONSE_HEAD)
 
     def _wake(self) -> None:
         for waker in self._wakers:
@@ -352,13 +348,6 @@ class Call:
         self._trailing = trailing_metadata or self._trailing
         raise AbortError(details)
 
-    async def send_initial_metadata(self, metadata: Metadata) -> None:
-        """Sends what goes before the first response."""
-        self._metadata = metadata
-        if not self._headed and not self._ended:
-            self._connection.write(self._header_frame())
-            self._headed = True
-
     def invocation_metadata(self) -> Metadata:
         return self._head.metadata
 
@@ -368,33 +357,14 @@ class Call:
     def set_trailing_metadata(self, metadata: Metadata) -> None:
         self._trailing = metadata
 
-    def set_code(self, code: grpc.StatusCode) -> None:
-        self._code = code.value[0]
-
-    def set_details(self, details: str) -> None:
-        self._details = details
-
     def code(self) -> grpc.StatusCode | None:
         return None if self._code is None else _CODES[self._code]
-
-    def details(self) -> str:
-        return self._details
 
     def time_remaining(self) -> float | None:
         return None if self.deadline is None else max(0.0, self.deadline - self._connection.loop.time())
 
     def peer(self) -> str:
         return self._connection.peer
-
-    def method(self) -> str:
-        """/package.Service/Method."""
-        return self._head.path
-
-    def cancelled(self) -> bool:
-        return self._ended and self._code is None
-
-    def done(self) -> bool:
-        return self._ended
 
     def add_done_callback(self, callback: Any) -> None:
         self._done.append(callback)

@@ -10,8 +10,14 @@ from vecserve_wire.blocks import BlockReader
 from vecserve_wire.call import Call
 from vecserve_wire.details import Details, peer_name
 from vecserve_wire.frames import FrameReader, ProtocolError
-from vecserve_wire.headers import NO_TABLE, ForbiddenHeadersError, HeadReader, MalformedRequestError, trailers
-from vecserve_wire.headers import response_head as grpc_head
+from vecserve_wire.headers import (
+    NO_TABLE,
+    RESPONSE_HEAD,
+    ForbiddenHeadersError,
+    HeadReader,
+    MalformedRequestError,
+    trailers,
+)
 from vecserve_wire.limits import Limits
 from vecserve_wire.timers import Strikes, Timers
 
@@ -312,7 +318,7 @@ class Connection(asyncio.Protocol):
         call = Call(self, stream_id, head, self._peer_window)
         handler = self._host.handler(Details(head.path, head.metadata, call.add_done_callback))
         if handler is None:
-            block = grpc_head() + trailers(_UNIMPLEMENTED, f"there is no method {head.path!r:.200}")
+            block = RESPONSE_HEAD + trailers(_UNIMPLEMENTED, f"there is no method {head.path!r:.200}")
             self._answer(stream_id, block, last=last)
             call.cancel()
             return

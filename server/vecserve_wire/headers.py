@@ -48,7 +48,7 @@ class MalformedRequestError(Exception):
         """The block that answers it: with an HTTP status where no gRPC client would read another."""
         if self._http_status is not None:
             return _literal(":status", str(self._http_status).encode())
-        return _HEAD + trailers(_INVALID_ARGUMENT, str(self))
+        return RESPONSE_HEAD + trailers(_INVALID_ARGUMENT, str(self))
 
 
 class ForbiddenHeadersError(Exception):
@@ -181,11 +181,6 @@ def _binary(name: str, value: str) -> list[tuple[str, bytes]]:
         raise MalformedRequestError(f"metadata {name!r:.80} is not base64") from error
 
 
-def response_head(metadata: Metadata = ()) -> bytes:
-    """The block before a response's messages."""
-    return _HEAD + _block(metadata)
-
-
 def trailers(code: int, message: str = "", metadata: Metadata = ()) -> bytes:
     """The block that ends a call with a status, one of gRPC's codes."""
     if not code and not message:
@@ -223,5 +218,6 @@ def _size(size: int) -> bytes:
 
 # All that is printable but the percent sign: what gRPC's percent-encoding leaves.
 _UNQUOTED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
-_HEAD = _HTTP_OK + _literal("content-type", CONTENT_TYPE.encode())
+RESPONSE_HEAD: Final = _HTTP_OK + _literal("content-type", CONTENT_TYPE.encode())
+"""The block before a response's messages."""
 _OK = _literal("grpc-status", b"0")

@@ -3,7 +3,7 @@ from hpack import Decoder, Encoder
 from http2_client import HEADERS, headers
 
 from vecserve_wire.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ProtocolError
-from vecserve_wire.headers import ForbiddenHeadersError, HeadReader, MalformedRequestError, response_head, trailers
+from vecserve_wire.headers import RESPONSE_HEAD, ForbiddenHeadersError, HeadReader, MalformedRequestError, trailers
 
 FIRST_DYNAMIC = 0x80 | 62
 
@@ -107,7 +107,7 @@ def test_status_messages_are_percent_encoded(text: str, encoded: str) -> None:
 @pytest.mark.parametrize("size", [0, 1, 126, 127, 128, 254, 255, 256, 300, 5000])
 def test_literals_of_any_length_are_written_as_they_are(size: int) -> None:
     metadata = (("x" * max(size, 1), "v" * size), ("data-bin", b"\xff" * size))
-    decoded = Decoder(2**16).decode(response_head(metadata))
+    decoded = Decoder(2**16).decode(RESPONSE_HEAD + trailers(0, "", metadata))
     fields = {str(name): str(value) for name, value in decoded}
     assert fields["x" * max(size, 1)] == "v" * size
     assert fields[":status"] == "200"
