@@ -11,6 +11,11 @@ _FULL = 40
 # Work is spread over idle instances as long as a fixed cost is at most one part in this many of each share.
 _SHARED = 3
 
+# While other batches run, one takes no more than its share of two rounds: who took all that waits would leave nothing for
+# those that end meanwhile, and their callers come back in crowds. But a fixed cost is at most one part in this many.
+_ROUNDS = 2
+_LEAN = 12
+
 # Of a batch, at most this part may be padding, however large the batch is.
 _PADDING_SHARE = 0.05
 
@@ -34,13 +39,18 @@ class BatchPolicy:
         """The policy for a model of that cost."""
         return cls(largest, cost.fixed / cost.per_unit if cost.per_unit else math.inf)
 
-    def budget(self, waiting: int, idle: int) -> int:
+    def budget(self, waiting: int, idle: int, running: int = 0, busy: int = 0) -> int:
         """Units for the next batch when `waiting` are queued and `idle` instances are free, the asking one included.
 
-        The queue is cut into equal parts: about full ones, or smaller ones where instances would stay idle otherwise.
+        The queue is cut into equal parts: about full ones, or smaller ones where instances would stay idle otherwise,
+        now, or when the `running` units of `busy` others are done.
         """
         worth_a_run = max(1.0, _SHARED * self.fixed)
-        parts = max(1, round(waiting / self.full), min(idle, int(waiting / worth_a_run)))
+        full = self.full
+        if running:
+            share = (waiting + running) / (_ROUNDS * (idle + busy))
+            full = min(self.full, max(share, _LEAN * self.fixed))
+        parts = max(1, round(waiting / full), min(idle, int(waiting / worth_a_run)))
         return min(self.largest, math.ceil(waiting / parts))
 
     def allow(self, count: int, longest: int, total: int) -> bool:

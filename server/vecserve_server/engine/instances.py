@@ -331,7 +331,8 @@ class Instances:
     def _take(self, seat: Seat) -> Batch | None:
         """What an idle instance runs next; None when nothing waits."""
         priority, now = seat.priority, self._clock()
-        batch = self._scheduler.next_batch(priority, now, self._idle[priority])
+        running = [other.batch for other in self._seats.values() if other.priority is priority and other.batch]
+        batch = self._scheduler.next_batch(priority, now, self._idle[priority], running)
         for model, items in self._scheduler.take_dropped().items():
             self._report_dropped(model, items)
         if batch:

@@ -5,7 +5,7 @@ Pure: no threads, no event loop, and the clock is handed in, so that schedules a
 
 import math
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vecserve_server.engine.batching import BatchPolicy
@@ -189,10 +189,12 @@ class Scheduler:
             queue.take(item)
         return removed
 
-    def next_batch(self, priority: Priority, now: float, idle: int = 1) -> Batch | None:
+    def next_batch(
+        self, priority: Priority, now: float, idle: int = 1, running: Sequence[Batch] = ()
+    ) -> Batch | None:
         """Takes the next batch of that priority out of the queue; None when nothing waits.
 
-        `idle` instances are free, the asking one included. Items that nobody waits for any more are dropped on the
+        `idle` instances are free, the asking one included, and others of the priority are at `running`. Items that nobody waits for any more are dropped on the
         way, and kept for `take_dropped`.
         """
         ready = [
@@ -203,7 +205,7 @@ class Scheduler:
         if not ready:
             return None
         _, _, model, queue, first = min(ready, key=lambda candidate: candidate[:3])
-        draft = self._fill(queue, first, now, idle)
+        draft = self._fill(queue, first, now, _budget(queue, idle, running))
         seconds = queue.lane.cost.batch_seconds(len(draft.items) * draft.longest)
         self._served[priority] = queue.served
         queue.served += seconds / queue.lane.weight
@@ -235,10 +237,9 @@ class Scheduler:
                 return item
         return None
 
-    def _fill(self, queue: _Queue, first: WorkItem, now: float, idle: int) -> "_Draft":
-        """The batch that `first` leads."""
+    def _fill(self, queue: _Queue, first: WorkItem, now: float, budget: int) -> "_Draft":
+        """The batch of at most `budget` units that `first` leads."""
         policy, cost = queue.lane.policy, queue.lane.cost
-        budget = policy.budget(queue.size, idle)
         queue.take(first)
         draft = _Draft(first)
         closed: set[bool] = set()
@@ -287,3 +288,9 @@ class Scheduler:
         queue.take(item)
         self._dropped.setdefault(queue.model, []).append(item)
         return False
+
+
+def _budget(queue: _Queue, idle: int, running: Sequence[Batch]) -> int:
+    """Units of the next batch, where of those that run only the queue's own have anything to do with it."""
+    own = sum(batch.size for batch in running if batch.key == queue.key)
+    return queue.lane.policy.budget(queue.size, idle, own, len(running))
