@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 # For the last traces to reach their collector. With the time to close, a server ends within the 30 s of Kubernetes.
 _FLUSHING_SECONDS = 2.0
 
+# Between two runs of the garbage collector.
+_NEW_OBJECTS = 20_000
+
 START_ERRORS = (ArtifactError, BindError, FileError, ProviderError, SettingError, TracingError)
 """Why a server can't start, in words for whoever started it."""
 
@@ -157,9 +160,11 @@ class Server:
             return None
 
     async def _serve(self, engine: Engine, address: str) -> None:
-        # What was loaded stays: the garbage collector need not look at it again and again.
+        # What was loaded stays: the garbage collector need not look at it again and again. And calls leave no cycles
+        # behind: at every 700 new objects, as is usual, it took a twentieth of the event loop's time.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_NEW_OBJECTS)
         engine.start()
         rollout = Rollout(engine, self._loader, self._config)
         engine.on_change = self._health.change

@@ -298,6 +298,8 @@ class Call:
             for callback in self._done:
                 callback(self)
             self._done.clear()
+            # Its context may lead back here: a cycle, for which all calls would wait for the garbage collector.
+            self._task = None
 
     def _header_frame(self) -> bytes:
         return frames.headers(self.stream_id, self._connection.block_start + RESPONSE_HEAD)

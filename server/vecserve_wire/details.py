@@ -7,7 +7,7 @@ from typing import Any, cast
 from vecserve_wire.headers import Metadata
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Details:
     """A call that begins."""
 

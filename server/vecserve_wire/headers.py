@@ -9,6 +9,7 @@ import binascii
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeAlias, cast
 from urllib.parse import quote
 
@@ -201,7 +202,12 @@ def _value(name: str, value: str | bytes) -> bytes:
 
 def _literal(name: str, value: bytes) -> bytes:
     """A literal that enters no table."""
-    return b"\0" + _size(len(name)) + name.encode("latin-1") + _size(len(value)) + value
+    return _literal_name(name) + _size(len(value)) + value
+
+
+@lru_cache(maxsize=64)
+def _literal_name(name: str) -> bytes:
+    return b"\0" + _size(len(name)) + name.encode("latin-1")
 
 
 def _size(size: int) -> bytes:

@@ -1,15 +1,14 @@
 """Requests to responses, whichever way they came: resolve the model, check, embed, encode."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve_server.api.gate import Gate
-from vecserve_server.api.requests import image_inputs, invalid_items, text_inputs
+from vecserve_server.api.requests import image_inputs, naming, text_inputs
 from vecserve_server.api.vectors import VectorEncoding
 from vecserve_server.engine.engine import Embeddings
 from vecserve_server.engine.terms import Terms
 from vecserve_server.engine.timings import Timings
-from vecserve_server.models.inputs import InvalidItemsError
 from vecserve_server.models.model import AnyModel
 from vecserve_server.telemetry.calls import current_call
 
@@ -36,7 +35,8 @@ class Embedder:
         inputs = text_inputs(request, model, self._max_items)
         encoding = VectorEncoding.of(request.vector, model.manifest)
         call.embeds(inputs, terms)
-        result = await named(engine.embed_texts(model, inputs, terms), "texts[{}]")
+        with naming("texts[{}]"):
+            result = await engine.embed_texts(model, inputs, terms)
         embeddings = _embeddings(result, encoding)
         response = pb.EmbedTextResponse(embeddings=embeddings, format=encoding.format, model=model_version(model))
         return response, result.timings
@@ -48,7 +48,8 @@ class Embedder:
         inputs = image_inputs(request, model, self._max_items)
         encoding = VectorEncoding.of(request.vector, model.manifest)
         call.embeds(inputs, terms)
-        result = await named(engine.embed_images(model, inputs, terms), "images[{}].content")
+        with naming("images[{}].content"):
+            result = await engine.embed_images(model, inputs, terms)
         embeddings = _embeddings(result, encoding)
         response = pb.EmbedImageResponse(embeddings=embeddings, format=encoding.format, model=model_version(model))
         return response, result.timings
@@ -57,14 +58,6 @@ class Embedder:
 def model_version(model: AnyModel) -> pb.ModelVersion:
     """Which model computed a response."""
     return pb.ModelVersion(name=model.name, version=model.version, digest=model.manifest.graph_digest)
-
-
-async def named(embedding: Awaitable[Embeddings], field: str) -> Embeddings:
-    """The engine's answer; where it refuses items, they are named as fields of the request."""
-    try:
-        return await embedding
-    except InvalidItemsError as error:
-        raise invalid_items(error, field) from error
 
 
 def _embeddings(result: Embeddings, encoding: VectorEncoding) -> Sequence[pb.Embedding]:

@@ -1,8 +1,6 @@
 """How much of callers' may be in the server at once: calls, and bytes of their requests."""
 
 import asyncio
-import contextlib
-from collections.abc import Generator
 
 from vecserve_server.engine.errors import EngineError, OverloadedError
 from vecserve_wire.details import Details
@@ -46,9 +44,8 @@ class Intake:
         details.on_end(self._ended)
         return None
 
-    @contextlib.contextmanager
-    def holding(self, size: int) -> Generator[None]:
-        """Counts a request of `size` bytes for as long as the block lasts. One alone is taken, however large it is.
+    def hold(self, size: int) -> None:
+        """Counts a request of `size` bytes, until `release`. One alone is taken, however large it is.
 
         Raises:
             OverloadedError: there is no room for it now.
@@ -59,17 +56,19 @@ class Intake:
                 f"{self._max_bytes} at once",
                 _RETRY_SECONDS,
             )
-        with self.stretching(size):
-            yield
+        self.stretch(size)
 
-    @contextlib.contextmanager
-    def stretching(self, size: int) -> Generator[None]:
-        """Counts a request for as long as the block lasts, whether or not there is room: a stream's, see `room`."""
-        self._add(size)
-        try:
-            yield
-        finally:
-            self._add(-size)
+    def stretch(self, size: int) -> None:
+        """Counts a request until `release`, whether or not there is room: a stream's, see `room`."""
+        self.held_bytes += size
+        if self.held_bytes >= self._max_bytes:
+            self._room.clear()
+
+    def release(self, size: int) -> None:
+        """Counts a request of `size` bytes no more."""
+        self.held_bytes -= size
+        if self.held_bytes < self._max_bytes:
+            self._room.set()
 
     async def room(self) -> None:
         """Waits until there is some, before a stream's next request is read."""
@@ -77,10 +76,3 @@ class Intake:
 
     def _ended(self, _: object) -> None:
         self.calls -= 1
-
-    def _add(self, size: int) -> None:
-        self.held_bytes += size
-        if self.held_bytes < self._max_bytes:
-            self._room.set()
-        else:
-            self._room.clear()

@@ -63,9 +63,8 @@ class CallInterceptor:
 
     def _wrap(self, handler: Any, method: str) -> Any:
         if handler.unary_unary:
-            handle = _parsing(handler.unary_unary, handler.request_deserializer)
-            if not is_exempt(method):
-                handle = self._holding(handle)
+            parse_and_handle = _parsing if is_exempt(method) else self._holding
+            handle = parse_and_handle(handler.unary_unary, handler.request_deserializer)
             return grpc.unary_unary_rpc_method_handler(
                 self._guarded(handle, method), bytes, handler.response_serializer
             )
@@ -75,10 +74,16 @@ class CallInterceptor:
             )
         return handler
 
-    def _holding(self, handle: Handler) -> Handler:
+    def _holding(self, handle: Handler, parse: Callable[[bytes], Any]) -> Handler:
+        intake = self._intake
+
         async def hold_and_handle(data: bytes, context: AnyContext) -> Any:
-            with self._intake.holding(len(data)):
-                return await handle(data, context)
+            size = len(data)
+            intake.hold(size)
+            try:
+                return await handle(parsed(parse, data), context)
+            finally:
+                intake.release(size)
 
         return hold_and_handle
 

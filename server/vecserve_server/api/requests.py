@@ -24,7 +24,8 @@ def text_inputs(request: pb.EmbedTextRequest, model: TextModel, max_items: int) 
     Raises:
         InvalidInputError: names every field whose value is not allowed. The texts themselves are not read yet.
     """
-    texts, violations = list(request.texts), list[Violation]()
+    texts = list(request.texts)
+    violations: list[Violation] = []
     check_count(violations, "texts", len(texts), max_items)
     _check_enum(violations, "truncation", request.truncation, pb.Truncation.DESCRIPTOR)
     _check_prompt(violations, request.prompt, model.spec.prompts)
@@ -35,16 +36,32 @@ def text_inputs(request: pb.EmbedTextRequest, model: TextModel, max_items: int) 
 
 def image_inputs(request: pb.EmbedImageRequest, model: ImageModel, max_items: int) -> ImageInputs:
     """The encoded images of a request; as `text_inputs`."""
-    violations = list[Violation]()
+    violations: list[Violation] = []
     check_count(violations, "images", len(request.images), max_items)
     _check_vector(violations, request.vector, model.manifest.supported_dimensionalities)
     refuse(violations, len(request.images) > max_items)
     return ImageInputs([image.content for image in request.images])
 
 
-def invalid_items(error: InvalidItemsError, field: str) -> InvalidInputError:
-    """The items that preprocessing refused, as fields of the request: `field` is a format of the index."""
-    return InvalidInputError([Violation(field.format(index), why) for index, why in error.problems.items()])
+class naming:  # noqa: N801 (read as a statement: `with naming("texts[{}]"):`)
+    """Has items that preprocessing refuses in the block named as fields of the request, by a format of their index.
+
+    Raises:
+        InvalidInputError: in place of `InvalidItemsError`.
+    """
+
+    __slots__ = ("_field",)
+
+    def __init__(self, field: str) -> None:
+        self._field = field
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, InvalidItemsError):
+            violations = [Violation(self._field.format(index), why) for index, why in error.problems.items()]
+            raise InvalidInputError(violations) from error
 
 
 def refuse(violations: list[Violation], too_large: bool) -> None:

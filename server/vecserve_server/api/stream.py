@@ -68,8 +68,11 @@ class EmbedStream:
     async def _answer(self, data: bytes) -> None:
         message = current_call().begin_message()
         try:
-            with self._intake.stretching(len(data)):
+            self._intake.stretch(len(data))
+            try:
                 response = await self._result(data, message)
+            finally:
+                self._intake.release(len(data))
             async with self._writing:
                 await self._context.write(response)
         except BaseError:  # the caller has gone; gRPC ends the call by itself

@@ -1,6 +1,7 @@
 """Vectors as the caller wants them: cut, normalized, packed."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from vecserve_server.models.manifest import Manifest
 NORMALIZATIONS = {"none": pb.NORMALIZATION_NONE, "l2": pb.NORMALIZATION_L2}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class VectorEncoding:
     """What a response does to the model's vectors, nothing left unspecified."""
 
@@ -32,10 +33,8 @@ class VectorEncoding:
 
     @property
     def format(self) -> pb.VectorFormat:
-        """The same, as responses state it."""
-        return pb.VectorFormat(
-            dimensionality=self.dimensionality, element_type=self.element_type, normalization=self.normalization
-        )
+        """The same, as responses state it. Not to be changed."""
+        return _format(self.dimensionality, self.element_type, self.normalization)
 
     def encode(self, vectors: NDArray[np.float32], norms: NDArray[np.float64]) -> list[bytes]:
         """Packs each row of `(batch, whole dimensionality)` float32, whose Euclidean norms are `(batch,)`.
@@ -51,6 +50,13 @@ class VectorEncoding:
         if self.element_type == pb.ELEMENT_TYPE_FLOAT16:
             return [row.tobytes() for row in _float16(vectors)]
         return [row.tobytes() for row in vectors.astype("<f4", copy=False)]
+
+
+@lru_cache(maxsize=256)
+def _format(
+    dimensionality: int, element_type: pb.ElementType.ValueType, normalization: pb.Normalization.ValueType
+) -> pb.VectorFormat:
+    return pb.VectorFormat(dimensionality=dimensionality, element_type=element_type, normalization=normalization)
 
 
 # Norms that float32 holds in full precision, so that dividing by them takes a fifth of the time.

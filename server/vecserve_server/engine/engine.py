@@ -3,8 +3,9 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ from vecserve_server.models.model import AnyModel, ImageModel, TextModel
 _INLINE_TOKENS = 34
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Embeddings:
     """What a call gets."""
 
@@ -138,7 +139,7 @@ class Engine:
         self._offer_room()
         self._preprocessing.stop()
 
-    async def embed_texts(self, model: TextModel, inputs: AnyTextInputs, terms: Terms) -> Embeddings:
+    def embed_texts(self, model: TextModel, inputs: AnyTextInputs, terms: Terms) -> Coroutine[Any, Any, Embeddings]:
         """Embeds texts.
 
         Raises:
@@ -153,11 +154,11 @@ class Engine:
         """
         size = model.estimate(inputs)
         inline = len(inputs) == 1 and size <= _INLINE_TOKENS
-        return await self._embed(model, inputs, size, terms, inline=inline)
+        return self._embed(model, inputs, size, terms, inline=inline)
 
-    async def embed_images(self, model: ImageModel, inputs: AnyImageInputs, terms: Terms) -> Embeddings:
+    def embed_images(self, model: ImageModel, inputs: AnyImageInputs, terms: Terms) -> Coroutine[Any, Any, Embeddings]:
         """As `embed_texts`, for images."""
-        return await self._embed(model, inputs, len(inputs), terms, inline=False)
+        return self._embed(model, inputs, len(inputs), terms, inline=False)
 
     async def _embed(self, model: AnyModel, inputs: AnyInputs, size: int, terms: Terms, *, inline: bool) -> Embeddings:
         if not size:
@@ -207,7 +208,8 @@ class Engine:
         """Returns when the call may begin; at once, unless it waits for room."""
         cost = served.lanes[terms.priority].cost
         spread = min(len(inputs), self.settings.instances)
-        work = cost.batch_seconds(math.ceil(size / spread)) + self._preprocessing.seconds(served.model, inputs, size)
+        share = size if spread == 1 else math.ceil(size / spread)
+        work = cost.batch_seconds(share) + self._preprocessing.seconds(served.model, inputs, size)
         if terms.waits_for_room:
             await self._rooms[terms.priority].enter(lambda: self._fits(served, work, terms))
         else:
@@ -246,7 +248,10 @@ class Engine:
 
     def _wait(self, priority: Priority) -> float:
         """Seconds until the work of a call that came now would begin."""
-        preparing = sum(sum(self._preparing[level]) for level in priority.ahead)
+        preparing = 0.0
+        for level in priority.ahead:
+            if self._preparing[level]:
+                preparing += sum(self._preparing[level])
         return self._computing.wait(priority, preparing)
 
     async def _prepare(self, served: Served, inputs: AnyInputs, size: int, terms: Terms) -> list[PreparedItem]:

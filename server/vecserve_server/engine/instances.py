@@ -180,12 +180,17 @@ class Instances:
 
     def wait(self, priority: Priority) -> float:
         """Seconds until an item that is queued now is predicted to begin. Bulk work waits for interactive work too."""
-        queued = sum(self._scheduler.waiting_seconds(level) for level in priority.ahead)
-        if not queued and self._idle[priority]:
+        work = 0.0
+        for level in priority.ahead:
+            work += self._scheduler.waiting_seconds(level)
+        if not work and self._idle[priority]:
             return 0.0
         now = self._clock()
-        running = sum(max(0.0, end - now) for level in priority.ahead for end in self._busy_until[level])
-        return (queued + running) / self._count
+        for level in priority.ahead:
+            for end in self._busy_until[level]:
+                if end > now:
+                    work += end - now
+        return work / self._count
 
     def load(self) -> Load:
         """What waits and runs now."""

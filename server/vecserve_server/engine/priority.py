@@ -11,7 +11,11 @@ class Priority(Enum):
     BULK = "bulk"
     """Throughput counts, and latency does not: imports, backfills."""
 
-    @property
-    def ahead(self) -> tuple["Priority", ...]:
-        """The priorities whose work goes before what comes now: its own, and more urgent ones."""
-        return (Priority.INTERACTIVE,) if self is Priority.INTERACTIVE else (Priority.INTERACTIVE, Priority.BULK)
+    ahead: tuple["Priority", ...]
+    """The priorities whose work goes before what comes now: its own, and more urgent ones."""
+
+    __hash__ = object.__hash__  # in a tenth of the time of Enum's, which is a Python function
+
+
+Priority.INTERACTIVE.ahead = (Priority.INTERACTIVE,)
+Priority.BULK.ahead = (Priority.INTERACTIVE, Priority.BULK)

@@ -75,7 +75,6 @@ class _Queue:
     def __iter__(self) -> Iterator[WorkItem]:
         return iter(self._by_arrival)
 
-    @property
     def seconds(self) -> float:
         """Time of one instance that the queue takes if its batches are full."""
         full = self.lane.policy.full
@@ -161,7 +160,11 @@ class Scheduler:
 
     def waiting_seconds(self, priority: Priority) -> float:
         """Instances' time that everything queued is predicted to take."""
-        return sum(queue.seconds for queue in self._queues[priority].values() if queue.size)
+        seconds = 0.0
+        for queue in self._queues[priority].values():  # every call asks: a generator would take twice as long
+            if queue.size:
+                seconds += queue.seconds()
+        return seconds
 
     def waiting(self) -> dict[tuple[str, Priority], tuple[int, int]]:
         """Items and units that are queued, by model and priority, whichever version they are for."""
@@ -189,9 +192,7 @@ class Scheduler:
             queue.take(item)
         return removed
 
-    def next_batch(
-        self, priority: Priority, now: float, idle: int = 1, running: Sequence[Batch] = ()
-    ) -> Batch | None:
+    def next_batch(self, priority: Priority, now: float, idle: int = 1, running: Sequence[Batch] = ()) -> Batch | None:
         """Takes the next batch of that priority out of the queue; None when nothing waits.
 
         `idle` instances are free, the asking one included, and others of the priority are at `running`. Items that nobody waits for any more are dropped on the

@@ -7,7 +7,7 @@ from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.timings import Progress
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Terms:
     """What a caller asks for beside its inputs' vectors."""
 

@@ -128,7 +128,10 @@ class TextModel(Model[AnyTextInputs]):
         if isinstance(inputs, TokenInputs):
             return max(len(inputs), int(np.count_nonzero(inputs.mask)))
         limit, prompt = self.spec.max_token_count, self._prompt_bytes(inputs)
-        return sum(min(limit, 2 + (prompt + len(text.encode())) // _BYTES_PER_TOKEN) for text in inputs.texts)
+        tokens = 0
+        for text in inputs.texts:
+            tokens += min(limit, 2 + (prompt + len(text.encode())) // _BYTES_PER_TOKEN)
+        return tokens
 
     def bytes_to_tokenize(self, inputs: TextInputs) -> int:
         """How much text there is, prompts included, in UTF-8."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,32 +55,36 @@ class TextPreprocessor:
             InvalidItemsError: a text is empty, too long in characters, or in tokens under
                 `Truncation.NONE`; or a tokenizer without special tokens finds nothing in it.
         """
-        problems = {i: why for i, text in enumerate(inputs.texts) if (why := self._refusal(text))}
-        prompt = self._spec.prompts[inputs.prompt] if inputs.prompt else ""
-        accepted = {i: prompt + text for i, text in enumerate(inputs.texts) if i not in problems}
-        items: dict[int, PreparedItem] = {}
-        short = {i: text for i, text in accepted.items() if len(text) <= self._window}
-        for i, encoding in zip(short, self._encodings([*short.values()]), strict=True):
-            self._finish(i, encoding, inputs.truncation, items, problems)
-        for i in accepted.keys() - short:  # one by one: what a tokenizer makes of a long text may take 100 MB
-            encoding = self._encode_enough(accepted[i], inputs.truncation)
-            self._finish(i, encoding, inputs.truncation, items, problems)
+        results = self._results(inputs)
+        problems = {i: result for i, result in enumerate(results) if isinstance(result, str)}
         if problems:
-            raise InvalidItemsError(dict(sorted(problems.items())))
-        return [items[i] for i in accepted]
+            raise InvalidItemsError(problems)
+        return cast("list[PreparedItem]", results)
 
-    def _finish(
-        self,
-        index: int,
-        encoding: Encoding,
-        truncation: Truncation,
-        items: dict[int, PreparedItem],
-        problems: dict[int, str],
-    ) -> None:
-        if why := self._token_refusal(len(encoding), truncation):
-            problems[index] = why
-        else:
-            items[index] = self._fit(encoding, truncation)
+    def _results(self, inputs: TextInputs) -> list[PreparedItem | str]:
+        """What becomes of each text, in order: an item, or why there is none."""
+        prompt = self._spec.prompts[inputs.prompt] if inputs.prompt else ""
+        if len(inputs.texts) == 1:
+            text = inputs.texts[0]
+            return [self._refusal(text) or self._finish(self._encode_one(prompt + text, inputs), inputs)]
+        texts = [prompt + text for text in inputs.texts]
+        results: list[PreparedItem | str | None] = [self._refusal(text) for text in inputs.texts]
+        short = [i for i, refusal in enumerate(results) if not refusal and len(texts[i]) <= self._window]
+        for i, encoding in zip(short, self._encodings([texts[i] for i in short]), strict=True):
+            results[i] = self._finish(encoding, inputs)
+        # Of the long ones one by one: what a tokenizer makes of a long text may take 100 MB.
+        return [result or self._finish(self._encode_one(texts[i], inputs), inputs) for i, result in enumerate(results)]
+
+    def _finish(self, encoding: Encoding, inputs: TextInputs) -> PreparedItem | str:
+        count = len(encoding)
+        return self._token_refusal(count, inputs.truncation) or self._fit(encoding, count, inputs.truncation)
+
+    def _encode_one(self, text: str, inputs: TextInputs) -> Encoding:
+        if len(text) <= _SHORT:
+            return self._tokenizer.encode(text)
+        if len(text) <= self._window:
+            return self._tokenizer.encode_batch_fast([text])[0]
+        return self._encode_enough(text, inputs.truncation)
 
     def _encodings(self, texts: list[str]) -> Iterator[Encoding]:
         """Encodes as many texts at once as memory allows: encodings are many times as large as what is kept of them."""
@@ -88,17 +92,12 @@ class TextPreprocessor:
         characters = 0
         for text in texts:
             if group and characters + len(text) > _GROUP_CHARACTERS:
-                yield from self._encode(group)
+                yield from self._tokenizer.encode_batch_fast(group)
                 group, characters = [], 0
             group.append(text)
             characters += len(text)
         if group:
-            yield from self._encode(group)
-
-    def _encode(self, texts: list[str]) -> list[Encoding]:
-        if len(texts) == 1 and len(texts[0]) <= _SHORT:
-            return [self._tokenizer.encode(texts[0])]
-        return self._tokenizer.encode_batch_fast(texts)
+            yield from self._tokenizer.encode_batch_fast(group)
 
     def _encode_enough(self, text: str, truncation: Truncation) -> Encoding:
         """The tokens of as much of a long text as those that are kept depend on, from the end where they are kept.
@@ -137,13 +136,13 @@ class TextPreprocessor:
             return f"has {count} tokens or more, and the model reads at most {limit}: shorten it or allow truncation"
         return None
 
-    def _fit(self, encoding: Encoding, truncation: Truncation) -> PreparedItem:
+    def _fit(self, encoding: Encoding, count: int, truncation: Truncation) -> PreparedItem:
         ids = np.array(encoding.ids, dtype=np.int64)
         limit = self._spec.max_token_count
-        truncated = len(ids) > limit
-        if truncated:
-            ids = self._cut(ids, limit, truncation)
-        return PreparedItem(ids, size=len(ids), token_count=len(ids), truncated=truncated)
+        if count <= limit:
+            return PreparedItem(ids, count, count)
+        ids = self._cut(ids, limit, truncation)
+        return PreparedItem(ids, limit, limit, truncated=True)
 
     def _cut(self, ids: NDArray[np.int64], limit: int, truncation: Truncation) -> NDArray[np.int64]:
         end = len(ids) - self._suffix

@@ -1,7 +1,7 @@
 import pytest
 
 from vecserve.v1 import embedding_service_pb2 as pb
-from vecserve_server.api.requests import image_inputs, invalid_items, text_inputs
+from vecserve_server.api.requests import image_inputs, naming, text_inputs
 from vecserve_server.engine.errors import BatchTooLargeError, InvalidInputError, Violation
 from vecserve_server.models.inputs import InvalidItemsError, Truncation
 from vecserve_server.models.model import ImageModel, TextModel

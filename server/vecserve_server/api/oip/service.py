@@ -6,13 +6,13 @@ from grpc.aio import ServicerContext
 
 from vecserve.oip import grpc_inference_service_pb2 as pb
 from vecserve.oip import grpc_inference_service_pb2_grpc as pb_grpc
-from vecserve_server.api.embedder import named
 from vecserve_server.api.gate import Gate
 from vecserve_server.api.metadata import SERVER_TIMING, add_trailing_metadata, server_timing, terms
 from vecserve_server.api.oip.description import configuration, metadata
 from vecserve_server.api.oip.inference import Tensors, read_request, to_inputs, to_response
 from vecserve_server.api.oip.parameters import InferOptions
 from vecserve_server.api.oip.statistics import statistics
+from vecserve_server.api.requests import naming
 from vecserve_server.engine.engine import Embeddings, Engine
 from vecserve_server.engine.errors import InvalidInputError, ModelNotFoundError, NotReadyError, Violation
 from vecserve_server.engine.statistics import Statistics
@@ -79,7 +79,8 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         tensors, options = read_request(request, model, self._max_items)
         now = engine.clock()
         asked = options.terms(terms(context, now), now)
-        result = await named(_embed(engine, model, tensors, options, asked), f"inputs.{next(iter(tensors))}[{{}}]")
+        with naming(f"inputs.{next(iter(tensors))}[{{}}]"):
+            result = await _embed(engine, model, tensors, options, asked)
         add_trailing_metadata(context, SERVER_TIMING, server_timing(result.timings))
         return to_response(request, model, options.encoding, result)
 
