@@ -21,6 +21,7 @@ from vecserve_server.api.health import Health
 from vecserve_server.api.intake import Intake
 from vecserve_server.api.oip.service import SERVICE as INFERENCE_SERVICE
 from vecserve_server.api.oip.service import InferenceServicer
+from vecserve_server.api.overload import OverloadCheck
 from vecserve_server.api.reflection import add_reflection
 from vecserve_server.config import ServerConfig
 from vecserve_server.cores import available_cores
@@ -97,7 +98,8 @@ class Server:
             ArtifactError, BindError, FileError, ProviderError, SettingError: it can't start.
         """
         require_provider(self._config.session_options(available_cores()).provider)
-        listener = Listener(self._config, self._telemetry.calls, shares_port=self._shares_port)
+        checks = [OverloadCheck(self._gate)]
+        listener = Listener(self._config, self._telemetry.calls, checks, shares_port=self._shares_port)
         self._serve_metrics()
         try:
             await self._run(listener.listening(partial(self._add_services, listener.intake), self._health.add_to))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from vecserve_wire import frames
 from vecserve_wire.blocks import BlockReader
 from vecserve_wire.call import Call
-from vecserve_wire.details import Details, peer_name
+from vecserve_wire.details import Answer, Details, peer_name
 from vecserve_wire.frames import FrameReader, ProtocolError
 from vecserve_wire.headers import (
     NO_TABLE,
@@ -316,9 +316,11 @@ class Connection(asyncio.Protocol):
             self.write(frames.rst_stream(stream_id, frames.REFUSED_STREAM))
             return
         call = Call(self, stream_id, head, self._peer_window)
-        handler = self._host.handler(Details(head.path, head.metadata, call.add_done_callback))
+        handler = self._host.handler(Details(head.path, head.metadata, call.add_done_callback, head.timeout, call))
         if handler is None:
-            block = RESPONSE_HEAD + trailers(_UNIMPLEMENTED, f"there is no method {head.path!r:.200}")
+            handler = Answer(_UNIMPLEMENTED, f"there is no method {head.path!r:.200}")
+        if isinstance(handler, Answer):
+            block = RESPONSE_HEAD + trailers(handler.code, handler.message, handler.metadata)
             self._answer(stream_id, block, last=last)
             call.cancel()
             return

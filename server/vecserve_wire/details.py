@@ -16,6 +16,21 @@ class Details:
     invocation_metadata: Metadata
     on_end: Callable[[Callable[[object], None]], None]
     """Has a function called when the call has ended, whichever way."""
+    timeout: float | None = None
+    """Seconds that the caller gives it, from now on."""
+    context: Any = None
+    """What its handler would be given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status in place of a handler: the call is answered at once, and its messages are not read."""
+
+    code: int
+    """One of gRPC's."""
+    message: str
+    metadata: Metadata = ()
+    """Goes into the trailers."""
 
 
 def peer_name(address: Any) -> str:

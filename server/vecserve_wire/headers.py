@@ -186,8 +186,13 @@ def trailers(code: int, message: str = "", metadata: Metadata = ()) -> bytes:
     """The block that ends a call with a status, one of gRPC's codes."""
     if not code and not message:
         return _OK + _block(metadata)
+    return _status(code, message) + _block(metadata)
+
+
+@lru_cache(maxsize=256)
+def _status(code: int, message: str) -> bytes:
     text = _literal("grpc-message", quote(message, safe=_UNQUOTED, errors="replace").encode()) if message else b""
-    return _literal("grpc-status", str(code).encode()) + text + _block(metadata)
+    return _literal("grpc-status", str(code).encode()) + text
 
 
 def _block(metadata: Metadata) -> bytes:

@@ -12,7 +12,7 @@ from vecserve_wire.details import Details
 from vecserve_wire.limits import Limits
 
 Find = Callable[[Details], Any | None]
-"""Returns the handler of a call; None if there is none."""
+"""Returns the handler of a call, or an `Answer` in place of one; None if there is neither."""
 
 Intercept = Callable[[Details, Find], Any | None]
 """Is asked in place of `Find`, before any message of the call is read."""

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -70,6 +71,26 @@ def to_status(error: Exception, request_id: str) -> Status:
             return _status(code, str(error), reason, *_details(error))
     message = f"the server failed on this call; its log has the cause under request id {request_id}"
     return _status(Code.INTERNAL, message, reasons.ERROR_REASON_INFERENCE_FAILED)
+
+
+def to_answer(error: EngineError) -> tuple[int, str, bytes]:
+    """The same of an error that is not INTERNAL: code, message, and the whole status serialized.
+
+    Under overload most calls get the same few.
+    """
+    if isinstance(error, OverloadedError):
+        return _overloaded(str(error), error.retry_after)
+    return _serialized(error)
+
+
+@lru_cache(maxsize=256)
+def _overloaded(message: str, retry_after: float) -> tuple[int, str, bytes]:
+    return _serialized(OverloadedError(message, retry_after))
+
+
+def _serialized(error: EngineError) -> tuple[int, str, bytes]:
+    status = to_status(error, "")
+    return status.code, status.message, status.SerializeToString()
 
 
 def log_internal(error: Exception, request_id: str) -> None:

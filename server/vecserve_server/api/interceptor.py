@@ -8,19 +8,21 @@ import grpc
 from google.rpc.code_pb2 import Code
 from grpc.aio import AbortError
 
-from vecserve_server.api.errors import log_internal, to_status
+from vecserve_server.api.errors import log_internal, to_answer, to_status
 from vecserve_server.api.intake import Intake, is_exempt
 from vecserve_server.api.malformed import parsed
 from vecserve_server.api.metadata import REQUEST_ID, AnyContext, add_trailing_metadata, request_id
 from vecserve_server.engine.errors import EngineError
 from vecserve_server.telemetry.calls import UNKNOWN_METHOD, Call, CallObserver
-from vecserve_wire.details import Details
+from vecserve_wire.details import Answer, Details
 from vecserve_wire.server import Find
 
 Handler = Callable[[Any, AnyContext], Awaitable[Any]]
 
 Check = Callable[[Details], EngineError | None]
 """Says of a call that begins why it is refused, or None. No handler runs, and no message is read, before that."""
+
+_STATUS = "grpc-status-details-bin"
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -51,7 +53,7 @@ class CallInterceptor:
         for check in self._checks:
             if refusal := check(details):
                 known = method in self._wrapped or find(details)
-                return self._refusing(refusal, method if known else UNKNOWN_METHOD)
+                return self._refuse(refusal, details, method if known else UNKNOWN_METHOD)
         if wrapped := self._wrapped.get(method):
             return wrapped
         handler = find(details)
@@ -87,20 +89,22 @@ class CallInterceptor:
 
         return hold_and_handle
 
-    def _refusing(self, refusal: EngineError, method: str) -> Any:
-        """A handler for calls of any kind. It is that of a stream, which begins without a message."""
-
-        async def refuse(_requests: Any, _context: AnyContext) -> None:
-            raise refusal
-
-        return grpc.stream_stream_rpc_method_handler(self._guarded(refuse, method), bytes, bytes)
+    def _refuse(self, refusal: EngineError, details: Details, method: str) -> Answer:
+        identity = request_id(details.invocation_metadata)
+        code, message, status = to_answer(refusal)
+        if self._observer:
+            call = Call(method.removeprefix("/"), identity, self._observer, details.context)
+            self._observer.began(call)
+            call.failed(refusal, Code.Name(code))
+            call.end()
+        return Answer(code, message, ((REQUEST_ID, identity), (_STATUS, status)))
 
     def _guarded(self, handle: Handler, method: str) -> Handler:
         """Gives the call its id, has it observed, and turns what the handler raises into a status."""
         name = method.removeprefix("/")
 
         async def guarded(request: Any, context: AnyContext) -> Any:
-            identity = request_id(context)
+            identity = request_id((*(context.trailing_metadata() or ()), *(context.invocation_metadata() or ())))
             add_trailing_metadata(context, REQUEST_ID, identity)
             call = self._begin(name, identity, context)
             try:
@@ -155,5 +159,5 @@ async def _abort(context: AnyContext, error: Exception, call: Call) -> None:
     status = to_status(error, call.request_id)
     call.failed(error, Code.Name(status.code))
     log_internal(error, call.request_id)
-    details = ("grpc-status-details-bin", status.SerializeToString())
+    details = (_STATUS, status.SerializeToString())
     await context.abort(_CODES[status.code], status.message, (*(context.trailing_metadata() or ()), details))

@@ -4,6 +4,7 @@ import math
 import random
 import re
 import secrets
+from collections.abc import Iterable
 from typing import Any, cast
 
 from grpc.aio import ServicerContext
@@ -28,9 +29,9 @@ _ids = random.Random(secrets.randbits(256))  # noqa: S311 (see above)
 AnyContext = ServicerContext[Any, Any]
 
 
-def request_id(context: AnyContext) -> str:
-    """The call's id: that of its trailers, else the caller's `x-request-id` if it can be echoed, else a new one."""
-    for key, value in (*(context.trailing_metadata() or ()), *(context.invocation_metadata() or ())):
+def request_id(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """The call's id: the first `x-request-id` that can be echoed, else a new one."""
+    for key, value in metadata:
         if key == REQUEST_ID and isinstance(value, str) and _REQUEST_ID_FORM.fullmatch(value):
             return value
     return f"{_ids.getrandbits(128):032x}"
@@ -44,11 +45,16 @@ def terms(context: AnyContext, now: float, *, waits_for_room: bool = False) -> T
     """
     remaining = cast("float | None", context.time_remaining())  # the stubs know no call without a deadline
     deadline = math.inf if remaining is None else now + remaining
-    return Terms(deadline, _priority(context), waits_for_room)
+    return Terms(deadline, priority_of(context.invocation_metadata() or ()), waits_for_room)
 
 
-def _priority(context: AnyContext) -> Priority:
-    for key, value in context.invocation_metadata() or ():
+def priority_of(metadata: Iterable[tuple[str, str | bytes]]) -> Priority:
+    """The priority that a call asks for.
+
+    Raises:
+        InvalidInputError: `x-vecserve-priority` names none.
+    """
+    for key, value in metadata:
         if key == PRIORITY:
             if value not in _PRIORITIES:
                 raise InvalidInputError(

@@ -11,8 +11,8 @@ _FULL = 40
 # Work is spread over idle instances as long as a fixed cost is at most one part in this many of each share.
 _SHARED = 3
 
-# While other batches run, one takes no more than its share of two rounds: who took all that waits would leave nothing for
-# those that end meanwhile, and their callers come back in crowds. But a fixed cost is at most one part in this many.
+# While other batches run, one takes no more than its share of two rounds: who took all that waits would leave nothing
+# for those that end meanwhile, and their callers come back in crowds. A fixed cost is at most one part in this many.
 _ROUNDS = 2
 _LEAN = 12
 
@@ -45,12 +45,10 @@ class BatchPolicy:
         The queue is cut into equal parts: about full ones, or smaller ones where instances would stay idle otherwise,
         now, or when the `running` units of `busy` others are done.
         """
-        worth_a_run = max(1.0, _SHARED * self.fixed)
-        full = self.full
+        parts = max(1, round(waiting / self.full), min(idle, int(waiting / max(1.0, _SHARED * self.fixed))))
         if running:
             share = (waiting + running) / (_ROUNDS * (idle + busy))
-            full = min(self.full, max(share, _LEAN * self.fixed))
-        parts = max(1, round(waiting / full), min(idle, int(waiting / worth_a_run)))
+            parts = max(parts, int(waiting / max(1.0, share, _LEAN * self.fixed)))
         return min(self.largest, math.ceil(waiting / parts))
 
     def allow(self, count: int, longest: int, total: int) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vecserve_server.engine.admission import DeadlineUnmetError, admit
+from vecserve_server.engine.admission import DeadlineUnmetError, LeastWork, refusal
 from vecserve_server.engine.catalog import Catalog
 from vecserve_server.engine.computing import STOPPED, Computing
 from vecserve_server.engine.errors import (
@@ -36,6 +36,9 @@ from vecserve_server.models.model import AnyModel, ImageModel, TextModel
 # About how many tokens one text may have, prompt included, to be tokenized on the event loop. 128 bytes took 85 to
 # 142 µs, depending on the script, where the way to a thread and back alone took 173 µs.
 _INLINE_TOKENS = 34
+
+# Of a call that was refused before it was read.
+_NO_MODEL = ""
 
 
 @dataclass(slots=True)
@@ -79,6 +82,7 @@ class Engine:
         self._served: dict[AnyModel, Served] = {}
         # One for each priority, or interactive calls would wait behind bulk ones.
         self._rooms = {priority: Room() for priority in Priority}
+        self._least_work = {priority: LeastWork() for priority in Priority}
         self._accepted = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -160,6 +164,20 @@ class Engine:
         """As `embed_texts`, for images."""
         return self._embed(model, inputs, len(inputs), terms, inline=False)
 
+    def refusal(self, priority: Priority, patience: float, coming: int = 0) -> OverloadedError | None:
+        """Why a call that comes now is refused, even if it asks for as little as any of the latest did.
+
+        None if it may be accepted. `patience` is how many seconds its caller waits; `coming` calls like it, which were
+        not refused, are on their way to the engine.
+        """
+        least, wait = self._least_work[priority].seconds, self._wait(priority)
+        if wait:
+            wait += coming * least / self.settings.instances
+        error = refusal(wait, least, patience, self.settings.max_queue_seconds)
+        if error:
+            self._observer.refused(_NO_MODEL, _reason(error))
+        return error
+
     async def _embed(self, model: AnyModel, inputs: AnyInputs, size: int, terms: Terms, *, inline: bool) -> Embeddings:
         if not size:
             raise InvalidInputError([Violation("inputs", "is empty")])
@@ -210,6 +228,7 @@ class Engine:
         spread = min(len(inputs), self.settings.instances)
         share = size if spread == 1 else math.ceil(size / spread)
         work = cost.batch_seconds(share) + self._preprocessing.seconds(served.model, inputs, size)
+        self._least_work[terms.priority].observe(work)
         if terms.waits_for_room:
             await self._rooms[terms.priority].enter(lambda: self._fits(served, work, terms))
         else:
@@ -220,18 +239,15 @@ class Engine:
         if self._stopped:
             raise NotReadyError(STOPPED)
         self._require_working(served)
-        try:
-            patience = terms.deadline - self.clock()
-            admit(self._wait(terms.priority), work, patience, self.settings.max_queue_seconds)
-        except DeadlineUnmetError:
-            self._observer.refused(served.model.name, Refusal.DEADLINE)
-            raise
-        except OverloadedError:
-            if terms.waits_for_room:
-                return False
-            self._observer.refused(served.model.name, Refusal.QUEUE_FULL)
-            raise
-        return True
+        patience = terms.deadline - self.clock()
+        error = refusal(self._wait(terms.priority), work, patience, self.settings.max_queue_seconds)
+        if error is None:
+            return True
+        reason = _reason(error)
+        if reason is Refusal.QUEUE_FULL and terms.waits_for_room:
+            return False
+        self._observer.refused(served.model.name, reason)
+        raise error
 
     def _require_working(self, served: Served) -> None:
         if served.circuit.is_open:
@@ -268,3 +284,7 @@ class Engine:
             raise InferenceFailedError(f"the inputs were not preprocessed within {limit:g} s") from error
         finally:
             preparing.remove(work)
+
+
+def _reason(error: OverloadedError) -> Refusal:
+    return Refusal.DEADLINE if isinstance(error, DeadlineUnmetError) else Refusal.QUEUE_FULL

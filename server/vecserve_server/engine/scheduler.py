@@ -195,8 +195,8 @@ class Scheduler:
     def next_batch(self, priority: Priority, now: float, idle: int = 1, running: Sequence[Batch] = ()) -> Batch | None:
         """Takes the next batch of that priority out of the queue; None when nothing waits.
 
-        `idle` instances are free, the asking one included, and others of the priority are at `running`. Items that nobody waits for any more are dropped on the
-        way, and kept for `take_dropped`.
+        `idle` instances are free, the asking one included, and others of the priority are at `running`. Items that
+        nobody waits for any more are dropped on the way, and kept for `take_dropped`.
         """
         ready = [
             (queue.served, first.arrival, queue.model, queue, first)

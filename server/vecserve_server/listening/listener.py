@@ -5,7 +5,7 @@ import contextlib
 import logging
 import math
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -41,9 +41,17 @@ class Listener:
         FileError: a file of certificates, keys or tokens can't be used.
     """
 
-    def __init__(self, config: ServerConfig, observer: CallObserver | None = None, *, shares_port: bool) -> None:
-        """Takes all settings, who is told of calls, and whether other processes serve on the same address."""
+    def __init__(
+        self,
+        config: ServerConfig,
+        observer: CallObserver | None = None,
+        checks: Sequence[Check] = (),
+        *,
+        shares_port: bool,
+    ) -> None:
+        """Takes all settings, who is told of calls, what is asked of them, and whether others share the address."""
         self._observer = observer
+        self._checks = checks
         self._config = config
         self._shares_port = shares_port
         self._certificates = _certificates(config)
@@ -82,7 +90,10 @@ class Listener:
             yield address
 
     def _server(self) -> Server:
-        return Server(limits_of(self._config), CallInterceptor(self.intake, self._checks(), self._observer))
+        return Server(
+            limits_of(self._config),
+            CallInterceptor(self.intake, [*self._token_checks(), *self._checks], self._observer),
+        )
 
     async def _start(
         self, stack: contextlib.AsyncExitStack, server: Server, address: str, tls: ssl.SSLContext | None = None
@@ -101,7 +112,7 @@ class Listener:
                 raise BindError(f"can't listen on {address}: {error.strerror}") from error
         return address
 
-    def _checks(self) -> list[Check]:
+    def _token_checks(self) -> list[Check]:
         if self._tokens is None:
             return []
         tokens = self._tokens
