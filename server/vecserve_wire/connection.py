@@ -159,6 +159,7 @@ class Connection(asyncio.Protocol):
 
     def closed(self, call: Call) -> None:
         """A call has ended."""
+        self._strikes.forgive()
         self._calls.pop(call.stream_id, None)
         self._waiting.pop(call, None)
         if self._accepts_until is not None and not self._calls:
@@ -322,7 +323,7 @@ class Connection(asyncio.Protocol):
         if isinstance(handler, Answer):
             block = RESPONSE_HEAD + trailers(handler.code, handler.message, handler.metadata)
             self._answer(stream_id, block, last=last)
-            call.cancel()
+            call.cancel()  # tells those who want to know of its end
             return
         self._calls[stream_id] = call
         call.begin(handler)

@@ -112,3 +112,8 @@ class Strikes:
         self._last = now
         self._count = self._count + 1 if early else 0
         return self._count > _MOST_STRIKES
+
+    def forgive(self) -> None:
+        """Begins anew, as gRPC has it whenever the server has sent something: clients measure how fast it comes."""
+        self._last = -math.inf
+        self._count = 0

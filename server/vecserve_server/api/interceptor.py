@@ -104,7 +104,7 @@ class CallInterceptor:
         name = method.removeprefix("/")
 
         async def guarded(request: Any, context: AnyContext) -> Any:
-            identity = request_id((*(context.trailing_metadata() or ()), *(context.invocation_metadata() or ())))
+            identity = request_id(context.invocation_metadata() or ())
             add_trailing_metadata(context, REQUEST_ID, identity)
             call = self._begin(name, identity, context)
             try:

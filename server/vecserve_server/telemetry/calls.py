@@ -123,6 +123,7 @@ class Call:
         """Tells the observers that it has ended."""
         self.ended = self.clock()
         self.observer.ended(self)
+        self.error = None  # its traceback leads back here: a cycle, left to the garbage collector
 
 
 _current: ContextVar[Call | None] = ContextVar("call", default=None)

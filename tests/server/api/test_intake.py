@@ -39,33 +39,29 @@ def test_health_is_answered_however_many_calls_there_are() -> None:
 
 def test_requests_are_held_up_to_a_number_of_bytes() -> None:
     intake = Intake(9, 100)
-    with intake.holding(60):
-        with intake.holding(40):
-            with pytest.raises(OverloadedError, match="has 1 bytes, and the server holds 100 of others") as refused:
-                intake.holding(1).__enter__()
-            assert refused.value.retry_after == 1.0
-        assert intake.held_bytes == 60
-    assert intake.held_bytes == 0
+    intake.hold(60)
+    intake.hold(40)
+    with pytest.raises(OverloadedError, match="has 1 bytes, and the server holds 100 of others") as refused:
+        intake.hold(1)
+    assert refused.value.retry_after == 1.0
+    assert intake.held_bytes == 100
+    intake.release(40)
+    intake.hold(1)
+    assert intake.held_bytes == 61
 
 
 def test_a_request_alone_is_taken_however_large_it_is() -> None:
     intake = Intake(9, 100)
-    with intake.holding(1000):
-        assert intake.held_bytes == 1000
-
-
-def test_bytes_are_released_by_calls_that_fail() -> None:
-    intake = Intake(9, 100)
-    with pytest.raises(ZeroDivisionError), intake.holding(60):
-        raise ZeroDivisionError
-    assert intake.held_bytes == 0
+    intake.hold(1000)
+    assert intake.held_bytes == 1000
 
 
 async def test_streams_wait_while_there_is_no_room() -> None:
     intake = Intake(9, 100)
     await intake.room()
-    with intake.stretching(150):
-        waiting = asyncio.create_task(intake.room())
-        await asyncio.sleep(0)
-        assert not waiting.done()
+    intake.stretch(150)
+    waiting = asyncio.create_task(intake.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    intake.release(150)
     await waiting

@@ -120,9 +120,10 @@ def test_image_requests_are_checked_alike(image_model: ImageModel) -> None:
 
 
 def test_refused_items_become_fields_of_the_request() -> None:
-    error = invalid_items(InvalidItemsError({0: "is empty", 7: "is a broken PNG image"}), "images[{}].content")
+    with pytest.raises(InvalidInputError) as refusal, naming("images[{}].content"):
+        raise InvalidItemsError({0: "is empty", 7: "is a broken PNG image"})
 
-    assert error.violations == (
+    assert refusal.value.violations == (
         Violation("images[0].content", "is empty"),
         Violation("images[7].content", "is a broken PNG image"),
     )

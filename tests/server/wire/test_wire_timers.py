@@ -167,6 +167,14 @@ def test_pings_that_keep_their_distance_are_no_strikes_and_forgive_earlier_ones(
     assert strikes([0, 1, 2, 62, 63, 64]) == [False] * 6
 
 
+def test_what_the_server_sends_forgives_earlier_pings() -> None:
+    counted = Strikes(60)
+    for time in range(0, 100, 2):
+        assert not counted.add(time, idle=True)
+        assert not counted.add(time + 1, idle=True)
+        counted.forgive()
+
+
 def test_pings_of_a_connection_with_calls_are_no_strikes() -> None:
     assert strikes([0, 1, 2, 3, 4], idle=False) == [False] * 5
     assert not Strikes(0).add(-math.inf, idle=True)
