@@ -56,9 +56,25 @@ def test_where_only_the_fixed_cost_counts_batches_are_as_large_as_allowed() -> N
     assert BatchPolicy(1000, fixed=math.inf).budget(5000, idle=4) == 1000
 
 
-@given(policy=policies, waiting=counts, idle=st.integers(1, 64))
-def test_a_budget_holds_something_and_no_more_than_is_allowed(policy: BatchPolicy, waiting: int, idle: int) -> None:
-    assert 1 <= policy.budget(waiting, idle) <= min(policy.largest, waiting)
+@pytest.mark.parametrize(
+    ("waiting", "running", "budget"),
+    [(90, 0, 90), (90, 10, 30), (90, 60, 45), (90, 90, 45), (90, 300, 90), (59, 1, 59), (60, 1, 30)],
+)
+def test_while_others_run_some_work_is_left_for_when_they_end(waiting: int, running: int, budget: int) -> None:
+    """Of 90 units beside 60, each of two instances is to have two rounds of 37; no batch is below 30."""
+    assert BatchPolicy(1000, fixed=2.5).budget(waiting, idle=1, running=running, busy=1 if running else 0) == budget
+
+
+def test_where_a_run_costs_much_nothing_is_left_while_others_run() -> None:
+    assert BatchPolicy(1000, fixed=100.0).budget(900, idle=1, running=900, busy=1) == 900
+    assert BatchPolicy(1000, fixed=math.inf).budget(900, idle=1, running=900, busy=1) == 900
+
+
+@given(policy=policies, waiting=counts, idle=st.integers(1, 64), running=counts | st.just(0), busy=st.integers(0, 64))
+def test_a_budget_holds_something_and_no_more_than_is_allowed(
+    policy: BatchPolicy, waiting: int, idle: int, running: int, busy: int
+) -> None:
+    assert 1 <= policy.budget(waiting, idle, running, busy) <= min(policy.largest, waiting)
 
 
 @pytest.mark.parametrize(("count", "longest", "allowed"), [(10, 10, True), (1, 100, True), (11, 10, False)])

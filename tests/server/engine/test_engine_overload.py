@@ -1,6 +1,7 @@
 """A full queue: who is refused, who waits for room, and who comes in all the same."""
 
 import asyncio
+import math
 
 import pytest
 import pytest_asyncio
@@ -170,3 +171,35 @@ async def test_bulk_work_that_is_being_preprocessed_does_not_count_for_interacti
 
     model.preparing.open()
     await bulk
+
+
+async def test_a_call_can_be_refused_before_anything_is_known_of_it(
+    running: Running, engine: Engine, recorder: Recorder
+) -> None:
+    assert engine.refusal(Priority.BULK, 0.0) is None  # it would begin at once, beside what runs
+    refused = engine.refusal(Priority.INTERACTIVE, math.inf)
+    assert refused
+    assert refused.retry_after == pytest.approx(2.0)
+    assert isinstance(engine.refusal(Priority.INTERACTIVE, 20.0), DeadlineUnmetError)
+    assert recorder.refusals == {Refusal.QUEUE_FULL: 1, Refusal.DEADLINE: 1}
+
+
+async def test_an_idle_engine_refuses_nothing_beforehand(engine: Engine, recorder: Recorder) -> None:
+    assert engine.refusal(Priority.INTERACTIVE, 0.0, coming=1000) is None
+    assert recorder.refusals == {}
+
+
+async def test_calls_on_their_way_count_as_the_least_of_the_latest(
+    engine: Engine, model: GatedModel, begin: Begin
+) -> None:
+    for lane in engine.served(model).lanes.values():
+        lane.cost.fixed = 3.0
+    model.running.close()
+    call = await begin("world")
+    await model.running.reached()
+
+    assert engine.refusal(Priority.INTERACTIVE, math.inf, coming=2) is None  # waits 3 and 2 times 3 s
+    assert engine.refusal(Priority.INTERACTIVE, math.inf, coming=3) is not None
+
+    model.running.open()
+    await call

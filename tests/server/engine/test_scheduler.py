@@ -53,6 +53,15 @@ def test_the_oldest_item_leads_the_next_batch_however_well_others_fit(
     assert [sizes(batch) for batch in drain(scheduler, 2)] == [[50], [10] * 9]
 
 
+def test_a_batch_leaves_work_for_instances_that_are_at_the_same_model(make_items: MakeItems) -> None:
+    lane = Lane(BatchPolicy(100, fixed=1.0), CostModel(fixed=0.0, per_unit=0.0))
+    for other, taken in (("text", 3), ("image", 6)):
+        scheduler = Scheduler({("text", INTERACTIVE): lane})
+        scheduler.add("text", INTERACTIVE, make_items(*[6] * 6), 0)
+        running = [Batch(other, INTERACTIVE, make_items(36), 1.0, other)]
+        assert sizes(scheduler.next_batch(INTERACTIVE, 0, idle=1, running=running)) == [6] * taken
+
+
 def test_items_nearest_in_size_to_the_oldest_join_it(scheduler: Scheduler, make_items: MakeItems) -> None:
     scheduler.add("text", INTERACTIVE, make_items(20, 3, 21, 40, 19, 20, 4), 0)
 

@@ -65,6 +65,7 @@ class Simulation:
         }
         self.scheduler = Scheduler(self.lanes)
         self.idle = dict.fromkeys(Priority, world.instances)
+        self.running: list[Batch] = []
         self.stopped = False
         self.waiting: dict[Key, dict[WorkItem, None]] = {key: {} for key in self.lanes}
         """What is queued, in the order it came."""
@@ -137,7 +138,8 @@ class Simulation:
 
     def _take(self, priority: Priority) -> Batch | None:
         queued = self.queued.copy()
-        batch = self.scheduler.next_batch(priority, self.now, self.idle[priority])
+        running = [each for each in self.running if each.priority is priority]
+        batch = self.scheduler.next_batch(priority, self.now, self.idle[priority], running)
         dropped = self.scheduler.take_dropped()
         for model, items in dropped.items():
             for item in items:
@@ -180,7 +182,9 @@ class Simulation:
         assert batch.padded_size - batch.size <= max(policy.fixed, 0.05 * batch.padded_size)
         assert self.now + batch.seconds <= min(item.call.deadline for item in batch.items)
         if queued is not None:
-            assert batch.size <= policy.budget(queued, self.idle[batch.priority])
+            running = [each for each in self.running if each.priority is batch.priority]
+            own = sum(each.size for each in running if each.model == batch.model)
+            assert batch.size <= policy.budget(queued, self.idle[batch.priority], own, len(running))
 
     def _check_shares(self, batch: Batch) -> None:
         """Others are not served ahead of a model that waits, but for what it was given before and one batch each."""
@@ -197,10 +201,12 @@ class Simulation:
     def _begin(self, batch: Batch) -> None:
         slowness, fails = next(self._runs)
         self.idle[batch.priority] -= 1
+        self.running.append(batch)
         self.after(slowness * batch.seconds, lambda: self._finish(batch, slowness, fails=fails))
 
     def _finish(self, batch: Batch, slowness: float, *, fails: bool) -> None:
         self.idle[batch.priority] += 1
+        self.running = [each for each in self.running if each is not batch]
         if fails:
             for item in batch.items:
                 item.call.fail(InferenceFailedError("failed"))

@@ -1,6 +1,7 @@
 """What becomes of calls, and of handlers whose callers go away."""
 
 import asyncio
+import gc
 import gzip
 
 import pytest
@@ -8,6 +9,8 @@ from http2_client import headers, message
 from wire_server import Serve
 
 from vecserve_wire import frames
+from vecserve_wire.call import Call
+from vecserve_wire.details import Answer
 
 
 async def test_a_call_is_answered(serve: Serve) -> None:
@@ -28,6 +31,47 @@ async def test_a_method_that_is_not_there_is_answered_with_headers_alone(serve: 
     assert (answer.code, answer.headers["grpc-message"]) == (12, "there is no method '/test.Service/Missing'")
     assert client.count(frames.HEADERS, stream) == 1
     assert served.events == ["told"]
+
+
+async def test_a_call_may_be_answered_before_its_message_is_read(serve: Serve) -> None:
+    served = await serve()
+    client = await served.connect()
+    served.answer = Answer(14, "später", (("x-request-id", "7"), ("details-bin", b"\0\xff")))
+
+    stream = client.request("Echo", message(b"hello"), grpc_timeout="3S")
+
+    answer = await client.answer(stream)
+    assert (answer.code, answer.headers["grpc-message"]) == (14, "sp%C3%A4ter")
+    assert (answer.headers["x-request-id"], answer.headers["details-bin"]) == ("7", "AP8")
+    assert client.count(frames.HEADERS, stream) == 1
+    assert (served.events, served.requests) == (["told"], [])
+    assert served.details
+    assert served.details.timeout == 3.0
+
+
+async def test_calls_that_are_answered_early_are_no_reason_to_count_pings(serve: Serve) -> None:
+    served = await serve(min_ping=60)
+    client = await served.connect()
+    served.answer = Answer(14, "later")
+    for _ in range(5):
+        await client.answer(client.request("Echo", message(b"hello")))
+        client.send(frames.frame(frames.PING, 0, 0, bytes(8)))
+    served.answer = None
+    assert (await client.answer(client.request("Echo", message(b"hello")))).code == 0
+
+
+async def test_a_call_that_has_ended_leaves_nothing_to_the_garbage_collector(serve: Serve) -> None:
+    served = await serve()
+    client = await served.connect()
+    gc.collect()
+    gc.disable()
+    try:
+        await client.answer(client.request("Keep", message(b"hello")))
+        await client.settled()
+        served.details = None
+        assert not [each for each in gc.get_objects() if isinstance(each, Call)]
+    finally:
+        gc.enable()
 
 
 async def test_large_trailers_come_in_several_frames(serve: Serve) -> None:

@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
 from http2_client import PATH, Client
 
-from vecserve_wire.details import Details
+from vecserve_wire.details import Answer, Details
 from vecserve_wire.limits import Limits
 from vecserve_wire.server import Find, Server
+
+_contexts: ContextVar[Any] = ContextVar("context")
 
 Serve = Callable[..., Awaitable["Served"]]
 
@@ -27,7 +30,10 @@ class Served:
         self.requests: list[bytes] = []
         self.reply = b"reply"
         self.context: Any = None
-        """Of the latest call."""
+        """Of the latest call, as are its details."""
+        self.details: Details | None = None
+        self.answer: Answer | None = None
+        """What calls get in place of their handler."""
         self.port = 0
         self._clients = contextlib.ExitStack()
         self.server.add_registered_method_handlers(PATH.strip("/"), self._handlers())
@@ -51,12 +57,14 @@ class Served:
 
     def _intercept(self, details: Details, find: Find) -> Any:
         details.on_end(lambda _: self.events.append("told"))
-        return find(details)
+        self.details = details
+        return self.answer or find(details)
 
     def _handlers(self) -> dict[str, Any]:
         unary, streams = grpc.unary_unary_rpc_method_handler, grpc.stream_stream_rpc_method_handler
         return {
             "Echo": unary(self._echo, bytes, bytes),
+            "Keep": unary(self._keep, bytes, bytes),
             "Reply": unary(self._reply, bytes, bytes),
             "Wait": unary(self._wait, bytes, bytes),
             "Trailers": unary(self._trailers, bytes, bytes),
@@ -66,6 +74,11 @@ class Served:
 
     async def _echo(self, request: bytes, _: Any) -> bytes:
         self.requests.append(request)
+        return request
+
+    async def _keep(self, request: bytes, context: Any) -> bytes:
+        """Has the context found from within the task, as telemetry does."""
+        _contexts.set(context)
         return request
 
     async def _reply(self, request: bytes, context: Any) -> bytes:
