@@ -268,6 +268,7 @@ class Call:
         if not self._received_all:  # what it still sends is for nobody
             frame += frames.rst_stream(self.stream_id, frames.NO_ERROR)
         self._connection.write(frame)
+        self._connection.forgive_pings()
         self._end()
 
     def _abandon(self, error_code: int) -> None:
@@ -358,6 +359,14 @@ class Call:
 
     def set_trailing_metadata(self, metadata: Metadata) -> None:
         self._trailing = metadata
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """As generated code does for methods that a servicer lacks."""
+        self._code = code.value[0]
+
+    def set_details(self, details: str) -> None:
+        """As `set_code`."""
+        self._details = details
 
     def code(self) -> grpc.StatusCode | None:
         return None if self._code is None else _CODES[self._code]

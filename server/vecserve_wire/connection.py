@@ -159,11 +159,14 @@ class Connection(asyncio.Protocol):
 
     def closed(self, call: Call) -> None:
         """A call has ended."""
-        self._strikes.forgive()
         self._calls.pop(call.stream_id, None)
         self._waiting.pop(call, None)
         if self._accepts_until is not None and not self._calls:
             self._leave()
+
+    def forgive_pings(self) -> None:
+        """A call was answered."""
+        self._strikes.forgive()
 
     # What the server uses.
 
@@ -339,6 +342,7 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, stream_id: int, block: bytes, *, last: bool) -> None:
         """Answers with headers alone."""
+        self.forgive_pings()
         self.write(frames.headers(stream_id, self.block_start + block, last=True))
         if not last:
             self.write(frames.rst_stream(stream_id, frames.NO_ERROR))

@@ -1,7 +1,8 @@
 """What every call gets, whichever handler answers it: checks, a request id, errors told in one way, and observers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import grpc
@@ -21,6 +22,8 @@ Handler = Callable[[Any, AnyContext], Awaitable[Any]]
 
 Check = Callable[[Details], EngineError | None]
 """Says of a call that begins why it is refused, or None. No handler runs, and no message is read, before that."""
+
+_FIRST_MESSAGE_SECONDS = 0.1
 
 _STATUS = "grpc-status-details-bin"
 
@@ -52,8 +55,10 @@ class CallInterceptor:
         method = details.method
         for check in self._checks:
             if refusal := check(details):
-                known = method in self._wrapped or find(details)
-                return self._refuse(refusal, details, method if known else UNKNOWN_METHOD)
+                handler = self._wrapped.get(method) or find(details)
+                if handler and handler.request_streaming:
+                    return self._refusing(refusal, method)
+                return self._refuse(refusal, details, method if handler else UNKNOWN_METHOD)
         if wrapped := self._wrapped.get(method):
             return wrapped
         handler = find(details)
@@ -88,6 +93,20 @@ class CallInterceptor:
                 intake.release(size)
 
         return hold_and_handle
+
+    def _refusing(self, refusal: EngineError, method: str) -> Any:
+        """A handler that refuses a stream, once its first message is there or is late.
+
+        grpc.aio tells its caller INTERNAL, and not the status, while it is about to send that message.
+        """
+
+        async def refuse(requests: AsyncIterator[bytes], _: AnyContext) -> None:
+            with contextlib.suppress(TimeoutError, StopAsyncIteration):
+                async with asyncio.timeout(_FIRST_MESSAGE_SECONDS):
+                    await anext(requests)
+            raise refusal
+
+        return grpc.stream_stream_rpc_method_handler(self._guarded(refuse, method), bytes, bytes)
 
     def _refuse(self, refusal: EngineError, details: Details, method: str) -> Answer:
         identity = request_id(details.invocation_metadata)
@@ -125,8 +144,7 @@ class CallInterceptor:
     def _begin(self, method: str, identity: str, context: AnyContext) -> Call:
         call = Call(method, identity, self._observer or CallObserver(), context)
         call.begin()
-        if self._observer:
-            context.add_done_callback(lambda _: call.end())  # pyright: ignore[reportArgumentType] (the stub is no protocol)
+        context.add_done_callback(lambda _: call.end())  # pyright: ignore[reportArgumentType] (the stub is no protocol)
         return call
 
     def _note_unknown_method(self) -> None:

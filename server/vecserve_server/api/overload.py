@@ -9,14 +9,8 @@ from vecserve_server.engine.errors import EngineError, InvalidInputError, NotRea
 from vecserve_server.engine.priority import Priority
 from vecserve_wire.details import Details
 
-# Those that compute one answer. A stream waits for room instead.
-_METHODS = frozenset(
-    {
-        "/vecserve.v1.EmbeddingService/EmbedText",
-        "/vecserve.v1.EmbeddingService/EmbedImage",
-        "/inference.GRPCInferenceService/ModelInfer",
-    }
-)
+# Those that compute one answer. A stream waits for room instead, and ModelInfer's message says how urgent it is.
+_METHODS = frozenset({"/vecserve.v1.EmbeddingService/EmbedText", "/vecserve.v1.EmbeddingService/EmbedImage"})
 
 
 class OverloadCheck:

@@ -14,6 +14,12 @@ _PROMISED = 0.5
 
 _FORGETTING = 1.01
 
+# A tenth as quick: most calls may be refused, and what the others ask for is to count.
+_DOUBT = 0.999
+
+# Of the time that a caller waits.
+_LITTLE = 0.05
+
 
 class DeadlineUnmetError(OverloadedError):
     """The work would end after its deadline."""
@@ -36,17 +42,33 @@ def refusal(wait: float, work: float, patience: float, longest_wait: float) -> O
 
 
 class LeastWork:
-    """The least that one of the latest calls asked for, in seconds: what the next will ask for at least, most likely.
+    """The least that one of the latest calls asked for: what the next will ask for at least, most likely.
 
     A call that would be refused even with that can be refused before it is read.
     """
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self._seconds = 0.0
+        self.queued = 0.0
+        """What such a call adds to the queue, in seconds of one instance: less, as it will share a batch."""
 
-    def observe(self, work: float) -> None:
-        """Takes note of a call's work. What was less than that counts for some hundred calls."""
-        self.seconds = min(work, _FORGETTING * self.seconds) if self.seconds else work
+    def observe(self, work: float, queued: float) -> None:
+        """Takes note of a call's work, and of what it adds to the queue. Less than that counts for some hundred calls."""
+        self._seconds = min(work, _FORGETTING * self._seconds) if self._seconds else work
+        self.queued = min(queued, _FORGETTING * self.queued) if self.queued else queued
+
+    def refused(self) -> None:
+        """Takes note of a call that was refused for it: of what that asked for nothing is known."""
+        self._seconds *= _DOUBT
+        self.queued *= _DOUBT
+
+    def within(self, patience: float) -> float:
+        """The least, in seconds, for a call whose caller waits for `patience`.
+
+        It may ask for less than all of the latest did, and nobody would find out: no more is taken for granted than
+        makes little difference to it.
+        """
+        return min(self._seconds, max(0.0, _LITTLE * patience))
 
 
 def _message(reason: str, wait: float) -> str:

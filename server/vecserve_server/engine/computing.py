@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -114,7 +115,7 @@ class Computing:
             NotReadyError, ExpiredError, InferenceFailedError, ModelFailingError: see `Engine.embed_texts`.
         """
         done: asyncio.Future[None] = self._loop.create_future()
-        call, work = _call(served, items, terms, lambda error: _resolve(done, error))
+        call, work = _call(served, items, terms, partial(_resolve, done))
         self._instances.submit(served.model, terms.priority, work)
         self._calls.add(call)
         try:
@@ -127,6 +128,8 @@ class Computing:
             raise
         finally:
             self._calls.discard(call)
+            call.on_end = _ignore
+            del done  # an error's traceback leads here, and it to the error
         return call
 
     def _store(self, outcome: Outcome) -> None:

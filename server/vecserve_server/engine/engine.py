@@ -170,11 +170,12 @@ class Engine:
         None if it may be accepted. `patience` is how many seconds its caller waits; `coming` calls like it, which were
         not refused, are on their way to the engine.
         """
-        least, wait = self._least_work[priority].seconds, self._wait(priority)
+        least, wait = self._least_work[priority], self._wait(priority)
         if wait:
-            wait += coming * least / self.settings.instances
-        error = refusal(wait, least, patience, self.settings.max_queue_seconds)
+            wait += coming * least.queued / self.settings.instances
+        error = refusal(wait, least.within(patience), patience, self.settings.max_queue_seconds)
         if error:
+            least.refused()
             self._observer.refused(_NO_MODEL, _reason(error))
         return error
 
@@ -224,11 +225,12 @@ class Engine:
 
     async def _admit(self, served: Served, inputs: AnyInputs, size: int, terms: Terms) -> None:
         """Returns when the call may begin; at once, unless it waits for room."""
-        cost = served.lanes[terms.priority].cost
+        lane = served.lanes[terms.priority]
+        cost, full = lane.cost, lane.policy.full
         spread = min(len(inputs), self.settings.instances)
         share = size if spread == 1 else math.ceil(size / spread)
         work = cost.batch_seconds(share) + self._preprocessing.seconds(served.model, inputs, size)
-        self._least_work[terms.priority].observe(work)
+        self._least_work[terms.priority].observe(work, size / full * cost.batch_seconds(full))
         if terms.waits_for_room:
             await self._rooms[terms.priority].enter(lambda: self._fits(served, work, terms))
         else:
@@ -247,7 +249,10 @@ class Engine:
         if reason is Refusal.QUEUE_FULL and terms.waits_for_room:
             return False
         self._observer.refused(served.model.name, reason)
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # its traceback leads back here
 
     def _require_working(self, served: Served) -> None:
         if served.circuit.is_open:

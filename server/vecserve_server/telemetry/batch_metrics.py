@@ -26,6 +26,9 @@ class BatchMetrics(Observer):
         self._padding = counter("batch_padding_units", "Units of padding in batches", *served)
         self._sizes = families.histogram("batch_items", "Inputs of each batch", *served, buckets=_ITEMS)
 
+        for refusal in (Refusal.QUEUE_FULL, Refusal.DEADLINE):
+            _ = refused["", refusal.value]  # of calls that were not read, see `begin`
+
     def begin(self, model: str) -> None:
         """Begins what alerts are about at 0: of a series that begins at 1, Prometheus sees no rise."""
         for refusal in Refusal:

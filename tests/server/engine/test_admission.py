@@ -60,12 +60,12 @@ def test_a_refusal_says_how_much_less_the_wait_would_have_to_be(
 
 def test_the_least_work_is_that_of_the_smallest_of_the_latest_calls() -> None:
     least = LeastWork()
-    assert least.seconds == 0.0
+    assert least.within(math.inf) == 0.0
 
     for work in (3.0, 1.0, 2.0, 5.0):
         least.observe(work)
 
-    assert 1.0 <= least.seconds < 1.03
+    assert 1.0 <= least.within(math.inf) < 1.03
 
 
 def test_smaller_calls_that_come_no_more_are_forgotten_within_a_few_hundred() -> None:
@@ -75,4 +75,13 @@ def test_smaller_calls_that_come_no_more_are_forgotten_within_a_few_hundred() ->
     for _ in range(300):
         least.observe(10.0)
 
-    assert least.seconds == 10.0
+    assert least.within(math.inf) == 10.0
+
+
+@pytest.mark.parametrize(("patience", "seconds"), [(100.0, 2.0), (20.0, 1.0), (0.0, 0.0), (-1.0, 0.0)])
+def test_of_a_call_that_is_in_a_hurry_little_is_taken_for_granted(patience: float, seconds: float) -> None:
+    """Or small calls would be refused for as long as there are large ones."""
+    least = LeastWork()
+    least.observe(2.0)
+
+    assert least.within(patience) == seconds
