@@ -53,7 +53,7 @@ class LeastWork:
         """What such a call adds to the queue, in seconds of one instance: less, as it will share a batch."""
 
     def observe(self, work: float, queued: float) -> None:
-        """Takes note of a call's work, and of what it adds to the queue. Less than that counts for some hundred calls."""
+        """Takes note of a call's work, and of what it adds to the queue. Less than that counts for a hundred calls."""
         self._seconds = min(work, _FORGETTING * self._seconds) if self._seconds else work
         self.queued = min(queued, _FORGETTING * self.queued) if self.queued else queued
 

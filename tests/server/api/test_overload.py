@@ -37,10 +37,7 @@ def details(method: str = TEXT, timeout: float | None = None, *metadata: tuple[s
     return Details(method, metadata, lambda _: None, timeout)
 
 
-@pytest.mark.parametrize(
-    "method",
-    [TEXT, "/vecserve.v1.EmbeddingService/EmbedImage", "/inference.GRPCInferenceService/ModelInfer"],
-)
+@pytest.mark.parametrize("method", [TEXT, "/vecserve.v1.EmbeddingService/EmbedImage"])
 def test_calls_that_compute_are_refused_while_the_engine_has_too_much_to_do(method: str) -> None:
     assert check_of(FullEngine())(details(method)) is REFUSED
 
@@ -48,12 +45,13 @@ def test_calls_that_compute_are_refused_while_the_engine_has_too_much_to_do(meth
 @pytest.mark.parametrize(
     "method",
     [
+        "/inference.GRPCInferenceService/ModelInfer",
         "/vecserve.v1.EmbeddingService/StreamEmbed",
         "/vecserve.v1.ModelService/ListModels",
         "/grpc.health.v1.Health/Check",
     ],
 )
-def test_streams_and_calls_that_compute_nothing_are_not(method: str) -> None:
+def test_calls_that_wait_or_compute_nothing_or_say_later_how_urgent_they_are_are_not(method: str) -> None:
     engine = FullEngine()
 
     assert check_of(engine)(details(method)) is None

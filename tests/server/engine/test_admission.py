@@ -60,28 +60,40 @@ def test_a_refusal_says_how_much_less_the_wait_would_have_to_be(
 
 def test_the_least_work_is_that_of_the_smallest_of_the_latest_calls() -> None:
     least = LeastWork()
-    assert least.within(math.inf) == 0.0
+    assert (least.within(math.inf), least.queued) == (0.0, 0.0)
 
     for work in (3.0, 1.0, 2.0, 5.0):
-        least.observe(work)
+        least.observe(work, work / 2)
 
     assert 1.0 <= least.within(math.inf) < 1.03
+    assert 0.5 <= least.queued < 0.52
 
 
 def test_smaller_calls_that_come_no_more_are_forgotten_within_a_few_hundred() -> None:
     least = LeastWork()
-    least.observe(1.0)
+    least.observe(1.0, 1.0)
 
     for _ in range(300):
-        least.observe(10.0)
+        least.observe(10.0, 5.0)
 
-    assert least.within(math.inf) == 10.0
+    assert (least.within(math.inf), least.queued) == (10.0, 5.0)
+
+
+def test_calls_that_are_refused_unread_are_less_and_less_taken_for_large_ones() -> None:
+    least = LeastWork()
+    least.observe(10.0, 5.0)
+
+    for _ in range(3000):
+        least.refused()
+
+    assert least.within(math.inf) < 0.6
+    assert least.queued < 0.3
 
 
 @pytest.mark.parametrize(("patience", "seconds"), [(100.0, 2.0), (20.0, 1.0), (0.0, 0.0), (-1.0, 0.0)])
 def test_of_a_call_that_is_in_a_hurry_little_is_taken_for_granted(patience: float, seconds: float) -> None:
     """Or small calls would be refused for as long as there are large ones."""
     least = LeastWork()
-    least.observe(2.0)
+    least.observe(2.0, 2.0)
 
     assert least.within(patience) == seconds

@@ -1,6 +1,8 @@
 """A full queue: who is refused, who waits for room, and who comes in all the same."""
 
 import asyncio
+import contextlib
+import gc
 import math
 
 import pytest
@@ -189,17 +191,35 @@ async def test_an_idle_engine_refuses_nothing_beforehand(engine: Engine, recorde
     assert recorder.refusals == {}
 
 
-async def test_calls_on_their_way_count_as_the_least_of_the_latest(
+async def test_calls_on_their_way_count_as_what_the_latest_added_to_the_queue(
     engine: Engine, model: GatedModel, begin: Begin
 ) -> None:
     for lane in engine.served(model).lanes.values():
-        lane.cost.fixed = 3.0
+        lane.cost.fixed, lane.cost.per_unit = 3.0, 0.0  # of a full batch of 256 tokens as well: each text has 3
     model.running.close()
     call = await begin("world")
     await model.running.reached()
 
-    assert engine.refusal(Priority.INTERACTIVE, math.inf, coming=2) is None  # waits 3 and 2 times 3 s
-    assert engine.refusal(Priority.INTERACTIVE, math.inf, coming=3) is not None
+    full = engine.served(model).lanes[Priority.INTERACTIVE].policy.full
+    most = int((10 - 3) / (3 * 3 / full))
+    assert engine.refusal(Priority.INTERACTIVE, math.inf, coming=most) is None
+    assert engine.refusal(Priority.INTERACTIVE, math.inf, coming=most + 1) is not None
 
     model.running.open()
     await call
+
+
+def errors() -> list[OverloadedError]:
+    return [each for each in gc.get_objects() if isinstance(each, OverloadedError)]
+
+
+async def test_a_refusal_leaves_nothing_to_the_garbage_collector(running: Running, begin: Begin) -> None:
+    gc.collect()
+    gc.disable()
+    before = errors()
+    try:
+        with contextlib.suppress(OverloadedError):
+            await (await begin("cat"))
+        assert len(errors()) == len(before)
+    finally:
+        gc.enable()

@@ -77,8 +77,8 @@ async def test_calls_without_a_token_are_refused_before_a_handler_runs_or_a_mess
 
 async def test_a_stream_without_a_token_is_refused(tokens: Path) -> None:
     async def requests() -> AsyncIterator[bytes]:
-        await asyncio.Event().wait()  # grpc.aio tells INTERNAL where a status comes before what it is about to send
         yield b"hello"
+        await asyncio.Event().wait()
 
     async with listening(tokens_file=tokens) as running, connected(running.address) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as refused:

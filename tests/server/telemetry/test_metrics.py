@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnxruntime
 import pytest
+from prometheus_client import generate_latest
 
 from vecserve_server.engine.call import Call, WorkItem
 from vecserve_server.engine.observer import Drop, Refusal
@@ -36,7 +37,7 @@ def address() -> str:
 
 @pytest.fixture
 def scrape(metrics: Metrics, address: str) -> Callable[[], dict[str, float]]:
-    """What Prometheus reads of the engine: values by name and labels."""
+    """What Prometheus reads of the engine, but for calls that were not read: values by name and labels."""
     metrics.serve(address)
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -44,7 +45,7 @@ def scrape(metrics: Metrics, address: str) -> Callable[[], dict[str, float]]:
         with direct.open(f"http://{address}/metrics") as answer:
             text = answer.read().decode()
         lines = re.findall(r"^vecserve_(\S+_(?:total|info)\S*) (\S+)$", text, re.MULTILINE)
-        return {name: float(value) for name, value in lines if not name.startswith("build_info")}
+        return {name: float(value) for name, value in lines if 'model=""' not in name and "build_info" not in name}
 
     return scrape
 
@@ -149,6 +150,14 @@ def test_priorities_are_told_apart(metrics: Metrics, scrape: Callable[[], dict[s
 
     assert told['computed_items_total{model="bert",priority="bulk"}'] == 2
     assert told['computed_items_total{model="bert",priority="interactive"}'] == 1
+
+
+def test_calls_that_are_refused_before_they_are_read_are_of_no_model_and_begin_at_zero(metrics: Metrics) -> None:
+    metrics.batches.refused("", Refusal.DEADLINE)
+
+    told = generate_latest(metrics.registry).decode()
+    assert 'vecserve_refused_calls_total{model="",reason="deadline"} 1.0' in told
+    assert 'vecserve_refused_calls_total{model="",reason="queue_full"} 0.0' in told
 
 
 def test_refused_calls_and_dropped_items_are_told_with_the_reason(
