@@ -19,6 +19,7 @@ from vecserve_wire.headers import (
     trailers,
 )
 from vecserve_wire.limits import Limits
+from vecserve_wire.postponed import Postponed
 from vecserve_wire.timers import Strikes, Timers
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Connection(asyncio.Protocol):
         self._blocks = BlockReader(host.limits.max_header_bytes)
         self._resets: deque[float] = deque(maxlen=host.limits.max_resets)
         self._timers = Timers(self, loop)
+        self._postponed = Postponed(self._answer, loop)
         self._strikes = Strikes(host.limits.min_ping)
         self._kinds: dict[int, Callable[[int, int, bytes], None]] = {
             frames.DATA: self._data,
@@ -125,6 +127,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's)
         self._timers.stop()
+        self._postponed.forget_all()
         self._left = True
         for call in list(self._calls.values()):
             call.cancel()
@@ -221,6 +224,7 @@ class Connection(asyncio.Protocol):
     def _leave(self) -> None:
         if self._left:
             return
+        self._postponed.answer_all()
         self._left = True
         self._flush()
         self._transport.close()
@@ -284,6 +288,8 @@ class Connection(asyncio.Protocol):
             payload = frames.content(frames.DATA, flags, payload)
         if call := self._calls.get(stream_id):
             call.receive(payload, size, last=bool(flags & frames.END_STREAM))
+        elif stream_id in self._postponed:
+            self._postponed.answer(stream_id, last=bool(flags & frames.END_STREAM))
         elif not 0 < stream_id <= self._last_id:
             raise ProtocolError(f"DATA of stream {stream_id}, which is not open")
 
@@ -316,7 +322,7 @@ class Connection(asyncio.Protocol):
             logger.debug("%s broke HTTP: %s", self.peer, error)
             self.write(frames.rst_stream(stream_id, frames.PROTOCOL_ERROR))
             return
-        if self._accepts_until is not None or len(self._calls) >= self.limits.max_streams:
+        if self._accepts_until is not None or len(self._calls) + len(self._postponed) >= self.limits.max_streams:
             self.write(frames.rst_stream(stream_id, frames.REFUSED_STREAM))
             return
         call = Call(self, stream_id, head, self._peer_window)
@@ -325,7 +331,10 @@ class Connection(asyncio.Protocol):
             handler = Answer(_UNIMPLEMENTED, f"there is no method {head.path!r:.200}")
         if isinstance(handler, Answer):
             block = RESPONSE_HEAD + trailers(handler.code, handler.message, handler.metadata)
-            self._answer(stream_id, block, last=last)
+            if handler.waits and not last:
+                self._postponed.add(stream_id, block)
+            else:
+                self._answer(stream_id, block, last=last)
             call.cancel()  # tells those who want to know of its end
             return
         self._calls[stream_id] = call
@@ -339,6 +348,8 @@ class Connection(asyncio.Protocol):
         self._heads.skip(block)
         if call := self._calls.get(stream_id):
             call.end_of_requests()
+        elif stream_id in self._postponed:
+            self._postponed.answer(stream_id, last=True)
 
     def _answer(self, stream_id: int, block: bytes, *, last: bool) -> None:
         """Answers with headers alone."""
@@ -352,6 +363,7 @@ class Connection(asyncio.Protocol):
             raise ProtocolError("RST_STREAM without a code", frames.FRAME_SIZE_ERROR)
         if not 0 < stream_id <= self._last_id:
             raise ProtocolError(f"RST_STREAM of stream {stream_id}, which was never open")
+        self._postponed.forget(stream_id)
         if call := self._calls.get(stream_id):
             call.cancel()
             self.count_reset()

@@ -31,6 +31,9 @@ class Answer:
     message: str
     metadata: Metadata = ()
     """Goes into the trailers."""
+    waits: bool = False
+    """Whether it comes when the first message does, or is late: clients that send messages one by one may still be at
+    it, and grpc.aio's then tells INTERNAL in place of the status."""
 
 
 def peer_name(address: Any) -> str:

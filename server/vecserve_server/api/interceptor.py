@@ -1,8 +1,7 @@
 """What every call gets, whichever handler answers it: checks, a request id, errors told in one way, and observers."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import grpc
@@ -22,8 +21,6 @@ Handler = Callable[[Any, AnyContext], Awaitable[Any]]
 
 Check = Callable[[Details], EngineError | None]
 """Says of a call that begins why it is refused, or None. No handler runs, and no message is read, before that."""
-
-_FIRST_MESSAGE_SECONDS = 0.1
 
 _STATUS = "grpc-status-details-bin"
 
@@ -56,9 +53,8 @@ class CallInterceptor:
         for check in self._checks:
             if refusal := check(details):
                 handler = self._wrapped.get(method) or find(details)
-                if handler and handler.request_streaming:
-                    return self._refusing(refusal, method)
-                return self._refuse(refusal, details, method if handler else UNKNOWN_METHOD)
+                streams = bool(handler and handler.request_streaming)
+                return self._refuse(refusal, details, method if handler else UNKNOWN_METHOD, waits=streams)
         if wrapped := self._wrapped.get(method):
             return wrapped
         handler = find(details)
@@ -94,21 +90,7 @@ class CallInterceptor:
 
         return hold_and_handle
 
-    def _refusing(self, refusal: EngineError, method: str) -> Any:
-        """A handler that refuses a stream, once its first message is there or is late.
-
-        grpc.aio tells its caller INTERNAL, and not the status, while it is about to send that message.
-        """
-
-        async def refuse(requests: AsyncIterator[bytes], _: AnyContext) -> None:
-            with contextlib.suppress(TimeoutError, StopAsyncIteration):
-                async with asyncio.timeout(_FIRST_MESSAGE_SECONDS):
-                    await anext(requests)
-            raise refusal
-
-        return grpc.stream_stream_rpc_method_handler(self._guarded(refuse, method), bytes, bytes)
-
-    def _refuse(self, refusal: EngineError, details: Details, method: str) -> Answer:
+    def _refuse(self, refusal: EngineError, details: Details, method: str, *, waits: bool) -> Answer:
         identity = request_id(details.invocation_metadata)
         code, message, status = to_answer(refusal)
         if self._observer:
@@ -116,7 +98,7 @@ class CallInterceptor:
             self._observer.began(call)
             call.failed(refusal, Code.Name(code))
             call.end()
-        return Answer(code, message, ((REQUEST_ID, identity), (_STATUS, status)))
+        return Answer(code, message, ((REQUEST_ID, identity), (_STATUS, status)), waits)
 
     def _guarded(self, handle: Handler, method: str) -> Handler:
         """Gives the call its id, has it observed, and turns what the handler raises into a status."""

@@ -54,8 +54,8 @@ class LeastWork:
 
     def observe(self, work: float, queued: float) -> None:
         """Takes note of a call's work, and of what it adds to the queue. Less than that counts for a hundred calls."""
-        self._seconds = min(work, _FORGETTING * self._seconds) if self._seconds else work
-        self.queued = min(queued, _FORGETTING * self.queued) if self.queued else queued
+        self._seconds = _less(self._seconds, work)
+        self.queued = _less(self.queued, queued)
 
     def refused(self) -> None:
         """Takes note of a call that was refused for it: of what that asked for nothing is known."""
@@ -69,6 +69,11 @@ class LeastWork:
         makes little difference to it.
         """
         return min(self._seconds, max(0.0, _LITTLE * patience))
+
+
+def _less(known: float, new: float) -> float:
+    """The lesser of what was known, which is forgotten by and by, and what is new; a hundredth of that at least."""
+    return min(new, max(_FORGETTING * known, new / 100)) if known else new
 
 
 def _message(reason: str, wait: float) -> str:

@@ -90,6 +90,18 @@ def test_calls_that_are_refused_unread_are_less_and_less_taken_for_large_ones() 
     assert least.queued < 0.3
 
 
+def test_what_was_doubted_for_long_is_known_again_after_a_few_hundred_calls() -> None:
+    least = LeastWork()
+    least.observe(10.0, 5.0)
+    for _ in range(1_000_000):
+        least.refused()
+
+    for _ in range(500):
+        least.observe(10.0, 5.0)
+
+    assert (least.within(math.inf), least.queued) == (10.0, 5.0)
+
+
 @pytest.mark.parametrize(("patience", "seconds"), [(100.0, 2.0), (20.0, 1.0), (0.0, 0.0), (-1.0, 0.0)])
 def test_of_a_call_that_is_in_a_hurry_little_is_taken_for_granted(patience: float, seconds: float) -> None:
     """Or small calls would be refused for as long as there are large ones."""

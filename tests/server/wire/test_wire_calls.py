@@ -49,6 +49,67 @@ async def test_a_call_may_be_answered_before_its_message_is_read(serve: Serve) -
     assert served.details.timeout == 3.0
 
 
+WAITING = Answer(16, "no token", waits=True)
+
+
+async def test_an_answer_may_wait_until_the_first_message_is_there_and_none_is_kept(serve: Serve) -> None:
+    served = await serve(window=1000)
+    client = await served.connect()
+    served.answer = WAITING
+    stream = client.request("Each", end=False)
+    await client.settled()
+    assert client.count(frames.HEADERS, stream) == 0
+
+    client.send(frames.frame(frames.DATA, 0, stream, message(bytes(900))[:500]))
+
+    answer = await client.answer(stream)
+    assert (answer.code, answer.reset) == (16, frames.NO_ERROR)
+    client.send(frames.frame(frames.DATA, 0, stream, bytes(400)))
+    await client.settled()
+    assert client.count(frames.WINDOW_UPDATE, stream) == 0
+    assert served.events == ["told"]
+
+
+async def test_an_answer_that_waits_comes_without_a_message_too(serve: Serve) -> None:
+    served = await serve()
+    client = await served.connect()
+    served.answer = WAITING
+
+    assert (await client.answer(client.request("Each", end=False))).code == 16
+    stream = client.request("Each", end=False)
+    client.send(frames.frame(frames.DATA, frames.END_STREAM, stream))
+    answer = await client.answer(stream)
+    assert (answer.code, answer.reset) == (16, None)
+
+
+@pytest.mark.parametrize("gone", ["reset", "connection", "server"])
+async def test_answers_that_wait_outlast_neither_their_stream_nor_their_connection(serve: Serve, gone: str) -> None:
+    served = await serve()
+    client = await served.connect()
+    served.answer = WAITING
+    stream = client.request("Each", end=False)
+    await client.settled()
+    if gone == "reset":
+        client.send(frames.rst_stream(stream, frames.CANCEL))
+        await client.settled()
+        await asyncio.sleep(0.15)
+        assert client.count(frames.HEADERS, stream) == 0
+    elif gone == "connection":
+        client.leave()
+        await asyncio.sleep(0.15)  # whatever still came would be an error in the event loop
+    else:
+        await served.server.stop(0)
+        assert (await client.answer(stream)).code == 16
+
+
+async def test_answers_that_wait_are_streams_as_others(serve: Serve) -> None:
+    served = await serve(max_streams=2)
+    client = await served.connect()
+    served.answer = WAITING
+    streams = [client.request("Each", end=False) for _ in range(3)]
+    assert (await client.answer(streams[2])).reset == frames.REFUSED_STREAM
+
+
 async def test_calls_that_are_answered_early_are_no_reason_to_count_pings(serve: Serve) -> None:
     served = await serve(min_ping=60)
     client = await served.connect()
