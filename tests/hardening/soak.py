@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import itertools
 import random
+import re
 import statistics
 import sys
 import tempfile
@@ -34,6 +35,7 @@ _CLIENTS_FAULT = {Status.OK, Status.INVALID_ARGUMENT, Status.NOT_FOUND, Status.U
 # A server with enough to do refuses, and says when to come back.
 _REFUSED = {Status.UNAVAILABLE}
 _EXPIRED = {Status.DEADLINE_EXCEEDED, *_REFUSED}
+_REQUEST_ID = re.compile("[0-9a-f]{32}")
 FAILING_MODEL = "tiny-text"
 _GOOD, _FAILING = "hello world", "crash"
 
@@ -235,7 +237,7 @@ async def soak(server: RunningServer, seconds: float, seed: int = 0) -> Soak:
     watching = asyncio.create_task(watch())
     await loads.run()
     watching.cancel()
-    logged = "".join(server.log)
+    logged = {each for line in server.log for each in _REQUEST_ID.findall(line)}
     return Soak(loads.lines, levels, [each for each in loads.failed if each not in logged])
 
 
