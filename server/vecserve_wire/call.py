@@ -268,7 +268,7 @@ class Call:
         if not self._received_all:  # what it still sends is for nobody
             frame += frames.rst_stream(self.stream_id, frames.NO_ERROR)
         self._connection.write(frame)
-        self._connection.forgive_pings()
+        self._connection.strikes.forgive()
         self._end()
 
     def _abandon(self, error_code: int) -> None:

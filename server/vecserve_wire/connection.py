@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from vecserve_wire import frames
@@ -10,17 +9,10 @@ from vecserve_wire.blocks import BlockReader
 from vecserve_wire.call import Call
 from vecserve_wire.details import Answer, Details, peer_name
 from vecserve_wire.frames import FrameReader, ProtocolError
-from vecserve_wire.headers import (
-    NO_TABLE,
-    RESPONSE_HEAD,
-    ForbiddenHeadersError,
-    HeadReader,
-    MalformedRequestError,
-    trailers,
-)
+from vecserve_wire.headers import NO_TABLE, ForbiddenHeadersError, HeadReader, MalformedRequestError, answer
 from vecserve_wire.limits import Limits
 from vecserve_wire.postponed import Postponed
-from vecserve_wire.timers import Strikes, Timers
+from vecserve_wire.timers import Resets, Strikes, Timers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,10 +75,10 @@ class Connection(asyncio.Protocol):
         self._left = False
         self._accepts_until: int | None = None
         self._blocks = BlockReader(host.limits.max_header_bytes)
-        self._resets: deque[float] = deque(maxlen=host.limits.max_resets)
+        self._resets = Resets(host.limits.max_resets, host.limits.reset_time)
         self._timers = Timers(self, loop)
         self._postponed = Postponed(self._answer, loop)
-        self._strikes = Strikes(host.limits.min_ping)
+        self.strikes = Strikes(host.limits.min_ping)
         self._kinds: dict[int, Callable[[int, int, bytes], None]] = {
             frames.DATA: self._data,
             frames.HEADERS: self._headers,
@@ -119,7 +111,7 @@ class Connection(asyncio.Protocol):
         self._timers.heard()
         try:
             if self._preface:
-                data = self._without_preface(data)
+                self._preface, data = frames.without_preface(self._preface, data)
             for kind, flags, stream_id, payload in self._reader.feed(data):
                 self._frame(kind, flags, stream_id, payload)
         except ProtocolError as error:
@@ -166,10 +158,6 @@ class Connection(asyncio.Protocol):
         self._waiting.pop(call, None)
         if self._accepts_until is not None and not self._calls:
             self._leave()
-
-    def forgive_pings(self) -> None:
-        """A call was answered."""
-        self._strikes.forgive()
 
     # What the server uses.
 
@@ -259,13 +247,6 @@ class Connection(asyncio.Protocol):
 
     # Frames.
 
-    def _without_preface(self, data: bytes) -> bytes:
-        size = min(len(data), len(self._preface))
-        if data[:size] != self._preface[:size]:
-            raise ProtocolError("no HTTP/2 preface: a client without gRPC, or with TLS")
-        self._preface = self._preface[size:]
-        return data[size:]
-
     def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if self._blocks.unfinished and kind != frames.CONTINUATION:
             raise ProtocolError("a header block was not finished")
@@ -330,7 +311,7 @@ class Connection(asyncio.Protocol):
         if handler is None:
             handler = Answer(_UNIMPLEMENTED, f"there is no method {head.path!r:.200}")
         if isinstance(handler, Answer):
-            block = RESPONSE_HEAD + trailers(handler.code, handler.message, handler.metadata)
+            block = answer(handler.code, handler.message, handler.metadata)
             if handler.waits and not last:
                 self._postponed.add(stream_id, block)
             else:
@@ -353,14 +334,13 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, stream_id: int, block: bytes, *, last: bool) -> None:
         """Answers with headers alone."""
-        self.forgive_pings()
+        self.strikes.forgive()
         self.write(frames.headers(stream_id, self.block_start + block, last=True))
         if not last:
             self.write(frames.rst_stream(stream_id, frames.NO_ERROR))
 
     def _rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (all kinds' arguments)
-        if len(payload) != 4:
-            raise ProtocolError("RST_STREAM without a code", frames.FRAME_SIZE_ERROR)
+        frames.read_rst_stream(payload)  # why does not matter
         if not 0 < stream_id <= self._last_id:
             raise ProtocolError(f"RST_STREAM of stream {stream_id}, which was never open")
         self._postponed.forget(stream_id)
@@ -374,17 +354,12 @@ class Connection(asyncio.Protocol):
         Raises:
             ProtocolError: it was one of too many.
         """
-        now = self.loop.time()
-        if len(self._resets) == self._resets.maxlen and now - self._resets[0] < self.limits.reset_time:
+        if self._resets.add(self.loop.time()):
             raise ProtocolError("too many calls were begun only to be reset", frames.ENHANCE_YOUR_CALM)
-        self._resets.append(now)
 
     def _settings(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ProtocolError("SETTINGS of a stream")
+        frames.check_settings(flags, stream_id, payload)
         if flags & frames.ACK:
-            if payload:
-                raise ProtocolError("an acknowledgement of SETTINGS with values", frames.FRAME_SIZE_ERROR)
             return
         values = frames.read_settings(payload)
         window = values.get(frames.INITIAL_WINDOW_SIZE, self._peer_window)
@@ -398,21 +373,16 @@ class Connection(asyncio.Protocol):
         self.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
 
     def _ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id or len(payload) != 8:
-            raise ProtocolError("a malformed PING", frames.FRAME_SIZE_ERROR)
+        frames.check_ping(flags, stream_id, payload)
         if not flags & frames.ACK:
-            if self._strikes.add(self.loop.time(), idle=not self._calls):
+            if self.strikes.add(self.loop.time(), idle=not self._calls):
                 raise ProtocolError("too_many_pings", frames.ENHANCE_YOUR_CALM)
             self.write(frames.frame(frames.PING, frames.ACK, 0, payload))
         elif payload == _LAST_CALLS:
             self.refuse_calls()
 
     def _window_update(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (all kinds' arguments)
-        if len(payload) != 4:
-            raise ProtocolError(f"WINDOW_UPDATE of {len(payload)} bytes", frames.FRAME_SIZE_ERROR)
-        size = frames.read_uint32(payload) & frames.MAX_WINDOW
-        if not size:
-            raise ProtocolError("WINDOW_UPDATE by nothing")
+        size = frames.read_window_update(payload)
         if stream_id:
             if call := self._calls.get(stream_id):
                 call.grow_window(size)

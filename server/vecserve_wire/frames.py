@@ -139,6 +139,18 @@ class FrameReader:
         self._rest = data[position:]
 
 
+def without_preface(due: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """Return what is due of a client's preface after these bytes, and what comes after it in them.
+
+    Raises:
+        ProtocolError: If they do not begin with what is due.
+    """
+    size = min(len(data), len(due))
+    if data[:size] != due[:size]:
+        raise ProtocolError("no HTTP/2 preface: a client without gRPC, or with TLS")
+    return due[size:], data[size:]
+
+
 def content(kind: int, flags: int, payload: bytes) -> bytes:
     """Return a DATA's or HEADERS' payload without padding and priority.
 
@@ -182,6 +194,45 @@ def read_uint32(payload: bytes, at: int = 0) -> int:
     if len(payload) < at + 4:
         raise ProtocolError(f"a payload of {len(payload)} bytes, where {at + 4} are needed", FRAME_SIZE_ERROR)
     return _UINT32.unpack_from(payload, at)[0]
+
+
+def read_rst_stream(payload: bytes) -> int:
+    """Return a RST_STREAM's error code.
+
+    Raises:
+        ProtocolError: If the payload has another size than a code.
+    """
+    if len(payload) != 4:
+        raise ProtocolError("RST_STREAM without a code", FRAME_SIZE_ERROR)
+    return read_uint32(payload)
+
+
+def read_window_update(payload: bytes) -> int:
+    """Return by how many bytes a WINDOW_UPDATE lets one send more.
+
+    Raises:
+        ProtocolError: If the payload has another size than a number, or it is 0.
+    """
+    if len(payload) != 4:
+        raise ProtocolError(f"WINDOW_UPDATE of {len(payload)} bytes", FRAME_SIZE_ERROR)
+    size = read_uint32(payload) & MAX_WINDOW
+    if not size:
+        raise ProtocolError("WINDOW_UPDATE by nothing")
+    return size
+
+
+def check_ping(_: int, stream_id: int, payload: bytes) -> None:
+    """Raises ProtocolError if a PING is malformed."""
+    if stream_id or len(payload) != 8:
+        raise ProtocolError("a malformed PING", FRAME_SIZE_ERROR)
+
+
+def check_settings(flags: int, stream_id: int, payload: bytes) -> None:
+    """Raises ProtocolError if SETTINGS are a stream's, or acknowledged with values."""
+    if stream_id:
+        raise ProtocolError("SETTINGS of a stream")
+    if flags & ACK and payload:
+        raise ProtocolError("an acknowledgement of SETTINGS with values", FRAME_SIZE_ERROR)
 
 
 def check_priority(_: int, stream_id: int, payload: bytes) -> None:

@@ -49,7 +49,7 @@ class MalformedRequestError(Exception):
         """The block that answers it: with an HTTP status where no gRPC client would read another."""
         if self._http_status is not None:
             return _literal(":status", str(self._http_status).encode())
-        return RESPONSE_HEAD + trailers(_INVALID_ARGUMENT, str(self))
+        return answer(_INVALID_ARGUMENT, str(self))
 
 
 class ForbiddenHeadersError(Exception):
@@ -187,6 +187,11 @@ def trailers(code: int, message: str = "", metadata: Metadata = ()) -> bytes:
     if not code and not message:
         return _OK + _block(metadata)
     return _status(code, message) + _block(metadata)
+
+
+def answer(code: int, message: str = "", metadata: Metadata = ()) -> bytes:
+    """The block that answers a call without messages."""
+    return RESPONSE_HEAD + trailers(code, message, metadata)
 
 
 @lru_cache(maxsize=256)

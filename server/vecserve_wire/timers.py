@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -117,3 +118,19 @@ class Strikes:
         """Begins anew, as gRPC has it whenever the server has sent something: clients measure how fast it comes."""
         self._last = -math.inf
         self._count = 0
+
+
+class Resets:
+    """Counts calls that were begun only to be reset. Pure."""
+
+    def __init__(self, most: int, seconds: float) -> None:
+        """`most` of them may come within so many seconds."""
+        self._times: deque[float] = deque(maxlen=most)
+        self._seconds = seconds
+
+    def add(self, now: float) -> bool:
+        """Notes one; whether that was one too many."""
+        if len(self._times) == self._times.maxlen and now - self._times[0] < self._seconds:
+            return True
+        self._times.append(now)
+        return False

@@ -73,23 +73,22 @@ def to_status(error: Exception, request_id: str) -> Status:
     return _status(Code.INTERNAL, message, reasons.ERROR_REASON_INFERENCE_FAILED)
 
 
-def to_answer(error: EngineError) -> tuple[int, str, bytes]:
-    """The same of an error that is not INTERNAL: code, message, and the whole status serialized.
+def to_answer(error: Exception, request_id: str) -> tuple[int, str, bytes]:
+    """The same as a call's trailers tell it: code, message, and the whole status serialized.
 
     Under overload most calls get the same few.
     """
     if isinstance(error, OverloadedError):
         return _overloaded(str(error), error.retry_after)
-    return _serialized(error)
+    return _serialized(to_status(error, request_id))
 
 
 @lru_cache(maxsize=256)
 def _overloaded(message: str, retry_after: float) -> tuple[int, str, bytes]:
-    return _serialized(OverloadedError(message, retry_after))
+    return _serialized(to_status(OverloadedError(message, retry_after), ""))
 
 
-def _serialized(error: EngineError) -> tuple[int, str, bytes]:
-    status = to_status(error, "")
+def _serialized(status: Status) -> tuple[int, str, bytes]:
     return status.code, status.message, status.SerializeToString()
 
 

@@ -8,7 +8,7 @@ import grpc
 from google.rpc.code_pb2 import Code
 from grpc.aio import AbortError
 
-from vecserve_server.api.errors import log_internal, to_answer, to_status
+from vecserve_server.api.errors import log_internal, to_answer
 from vecserve_server.api.intake import Intake, is_exempt
 from vecserve_server.api.malformed import parsed
 from vecserve_server.api.metadata import REQUEST_ID, AnyContext, add_trailing_metadata, request_id
@@ -92,12 +92,11 @@ class CallInterceptor:
 
     def _refuse(self, refusal: EngineError, details: Details, method: str, *, waits: bool) -> Answer:
         identity = request_id(details.invocation_metadata)
-        code, message, status = to_answer(refusal)
+        code, message, status = to_answer(refusal, identity)
         if self._observer:
             call = Call(method.removeprefix("/"), identity, self._observer, details.context)
-            self._observer.began(call)
             call.failed(refusal, Code.Name(code))
-            call.end()
+            call.pass_by()
         return Answer(code, message, ((REQUEST_ID, identity), (_STATUS, status)), waits)
 
     def _guarded(self, handle: Handler, method: str) -> Handler:
@@ -131,9 +130,7 @@ class CallInterceptor:
 
     def _note_unknown_method(self) -> None:
         if self._observer:
-            call = Call(UNKNOWN_METHOD, "", self._observer, code="UNIMPLEMENTED")
-            self._observer.began(call)
-            call.end()
+            Call(UNKNOWN_METHOD, "", self._observer, code="UNIMPLEMENTED").pass_by()
 
 
 def _parsing(handle: Handler, parse: Callable[[bytes], Any]) -> Handler:
@@ -156,8 +153,7 @@ def _why_cancelled(context: AnyContext, call: Call) -> str:
 
 
 async def _abort(context: AnyContext, error: Exception, call: Call) -> None:
-    status = to_status(error, call.request_id)
-    call.failed(error, Code.Name(status.code))
+    code, message, status = to_answer(error, call.request_id)
+    call.failed(error, Code.Name(code))
     log_internal(error, call.request_id)
-    details = (_STATUS, status.SerializeToString())
-    await context.abort(_CODES[status.code], status.message, (*(context.trailing_metadata() or ()), details))
+    await context.abort(_CODES[code], message, (*(context.trailing_metadata() or ()), (_STATUS, status)))

@@ -12,6 +12,7 @@ _SHORTEST_RETRY = 0.05
 # company: batches of 1.6 texts did half of the work that larger ones do.
 _PROMISED = 0.5
 
+# By how much the least of the latest calls grows with each that asks for more.
 _FORGETTING = 1.01
 
 # A tenth as quick: most calls may be refused, and what the others ask for is to count.

@@ -374,10 +374,9 @@ class Instances:
     def _run(self, seat: Seat, batch: Batch) -> Outcome:
         runner = seat.runner
         started = self._clock()
-        vectors, error = None, None
         try:
             assert runner
             vectors = runner.run([item.payload for item in batch.items])
         except Exception as failure:  # whatever ONNX Runtime raises fails this batch and no other
-            error = failure
-        return Outcome(batch, vectors, error, started, self._clock())
+            return Outcome(batch, None, failure, started, self._clock())
+        return Outcome(batch, vectors, None, started, self._clock())
