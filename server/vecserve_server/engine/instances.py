@@ -308,6 +308,7 @@ class Instances:
             seat.idle, seat.batch, seat.runner = False, None, None
             if not seat.lost:
                 self._busy_until[seat.priority][seat.number] = 0.0
+            self._changed[seat.priority].notify()  # it may have been this one that was to take what waits
         if batch:
             self._report(Outcome(batch, None, error, seat.started, self._clock()))
         else:

@@ -16,7 +16,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from controlled import Recorder
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from simulated import SimulatedInstances, SimulatedLoop, SimulatedModel
@@ -382,7 +382,17 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+WOKEN_AND_DEAD = World(
+    instances=3, longest_wait=0.02, runs=[(0.1, True)], lag=0.0, stop_at=None, swaps=[22], deaths=frozenset({40})
+)
+"""An instance dies when it was woken for what waits, while two others rest."""
+
+
 @settings(max_examples=5 * settings().max_examples)
+@example(
+    traffic=[arrival(call) for call in (b"\0\0\3\1\1\4", b"\x96\3\1\1\1\6\x0b", b"\0\0\1\0\1")],
+    world=WOKEN_AND_DEAD,
+)
 @given(traffic=st.lists(st.binary(min_size=5, max_size=16).map(arrival), max_size=16), world=worlds)
 def test_every_call_ends_once_with_its_vectors_in_order_or_a_reason(
     traffic: list[Arrival], world: World, text_model: TextModel
