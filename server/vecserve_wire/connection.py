@@ -79,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._timers = Timers(self, loop)
         self._postponed = Postponed(self._answer, loop)
         self.strikes = Strikes(host.limits.min_ping)
+        """Pings that came too early; whoever answers a call forgives them."""
         self._kinds: dict[int, Callable[[int, int, bytes], None]] = {
             frames.DATA: self._data,
             frames.HEADERS: self._headers,

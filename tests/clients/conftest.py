@@ -1,4 +1,5 @@
 import asyncio
+import io
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -49,3 +50,16 @@ def connect(request: pytest.FixtureRequest, server: Server) -> Iterator[Connect]
 @pytest.fixture
 def client(connect: Connect) -> Client:
     return connect()
+
+
+@pytest.fixture
+def environment(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has commands call the server, on a terminal of usual width."""
+    monkeypatch.setenv("VECSERVE_ADDRESS", server.address)
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+@pytest.fixture
+def type_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    """Puts bytes on stdin."""
+    return lambda content: monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))

@@ -141,4 +141,5 @@ def test_refusals_are_those_that_the_load_generator_saw(models_dir: Path, metric
     assert told.by("code", "calls_total") == seen(result)
     assert seen(result).keys() == {"OK", "UNAVAILABLE"}
     assert told.by("reason", "refused_calls_total") == {"queue_full": seen(result)["UNAVAILABLE"]}
+    assert told.total("refused_calls_total", model="") > 0, "no call was refused before it was read"
     assert told.total("computed_items_total") == 200 * seen(result)["OK"]

@@ -23,6 +23,7 @@ from vecserve_server.models.model import ImageModel
 sys.path.insert(0, str(Path(__file__).parent))
 
 from controlled import PATIENCE, Begin, Clock, GatedModel, Recorder
+from running_instances import Running
 
 
 @pytest.fixture
@@ -95,3 +96,12 @@ def begin(engine: Engine, model: GatedModel) -> Begin:
         return call
 
     return begin
+
+
+@pytest.fixture
+def running(clock: Clock) -> Iterator[Running]:
+    """Two instances."""
+    running = Running(2, clock)
+    yield running
+    running.graph.let_go(100)
+    running.instances.stop()

@@ -1,45 +1,13 @@
 """Timers and strikes, on a clock that tests move."""
 
 import math
-from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+from timed_loop import Clock
 
 from vecserve_wire.limits import Limits
-from vecserve_wire.timers import Strikes, Timers
-
-
-class Handle:
-    def __init__(self, at: float, act: Callable[[], None]) -> None:
-        self.at, self.act, self.cancelled = at, act, False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-class Clock:
-    """An event loop's time and timers."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.handles: list[Handle] = []
-
-    def time(self) -> float:
-        return self.now
-
-    def call_later(self, delay: float, act: Callable[[], None]) -> Handle:
-        self.handles.append(Handle(self.now + delay, act))
-        return self.handles[-1]
-
-    def advance(self, seconds: float) -> None:
-        end = self.now + seconds
-        while due := [handle for handle in self.handles if handle.at <= end and not handle.cancelled]:
-            first = min(due, key=lambda handle: handle.at)
-            self.handles.remove(first)
-            self.now = first.at
-            first.act()
-        self.now = end
+from vecserve_wire.timers import Resets, Strikes, Timers
 
 
 class Peer:
@@ -178,3 +146,8 @@ def test_what_the_server_sends_forgives_earlier_pings() -> None:
 def test_pings_of_a_connection_with_calls_are_no_strikes() -> None:
     assert strikes([0, 1, 2, 3, 4], idle=False) == [False] * 5
     assert not Strikes(0).add(-math.inf, idle=True)
+
+
+def test_resets_are_too_many_when_they_come_quickly() -> None:
+    resets = Resets(2, 10.0)
+    assert [resets.add(time) for time in (0, 1, 9, 10, 10.5)] == [False, False, True, False, True]
