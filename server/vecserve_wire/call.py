@@ -45,6 +45,7 @@ class Call:
         "_receivable",
         "_received_all",
         "_task",
+        "_timeout",
         "_timer",
         "_trailers",
         "_trailing",
@@ -55,12 +56,15 @@ class Call:
         "stream_id",
     )
 
-    def __init__(self, connection: "Connection", stream_id: int, head: Head, window: int) -> None:
-        """Opens it; `window` is what the peer takes of its messages before it says more."""
+    def __init__(
+        self, connection: "Connection", stream_id: int, head: Head, timeout: float | None, window: int
+    ) -> None:
+        """Opens it, `timeout` seconds being left; `window` is what the peer takes of its messages as yet."""
         limits = connection.limits
         self.stream_id = stream_id
         self._connection = connection
         self._head = head
+        self._timeout = timeout
         self._handler: Any = None
         self._reader = MessageReader(head.encoding, limits.max_receive_bytes)
         self._receivable = limits.window
@@ -85,7 +89,7 @@ class Call:
     def begin(self, handler: Any) -> None:
         """Hands it to what answers it: at once if that reads messages by itself, else when its message is there."""
         self._handler = handler
-        loop, timeout = self._connection.loop, self._head.timeout
+        loop, timeout = self._connection.loop, self._timeout
         if timeout is not None:
             self.deadline = loop.time() + timeout
             self._timer = loop.call_later(timeout, self._expire)

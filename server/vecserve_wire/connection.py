@@ -12,6 +12,7 @@ from vecserve_wire.frames import FrameReader, ProtocolError
 from vecserve_wire.headers import NO_TABLE, ForbiddenHeadersError, HeadReader, MalformedRequestError, answer
 from vecserve_wire.limits import Limits
 from vecserve_wire.postponed import Postponed
+from vecserve_wire.rests import Reading, Rests
 from vecserve_wire.timers import Resets, Strikes, Timers
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Host(Protocol):
     """What connections need of their server."""
 
     limits: Limits
+    rests: Rests
 
     def handler(self, details: Details) -> Any | None:
         """What answers a call; None if nothing does."""
@@ -74,6 +76,7 @@ class Connection(asyncio.Protocol):
         self._draining = False
         self._left = False
         self._accepts_until: int | None = None
+        self._reading = Reading(host.rests, loop)
         self._blocks = BlockReader(host.limits.max_header_bytes)
         self._resets = Resets(host.limits.max_resets, host.limits.reset_time)
         self._timers = Timers(self, loop)
@@ -98,6 +101,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(_WRITE_BUFFER)
+        self._reading.start(self._transport)
         self.peer = peer_name(self._transport.get_extra_info("peername"))
         if not self._host.opened(self):
             # Without a greeting: clients count it as a failure, and take their time before the next attempt.
@@ -117,6 +121,7 @@ class Connection(asyncio.Protocol):
                 self._frame(kind, flags, stream_id, payload)
         except ProtocolError as error:
             self._give_up(error)
+        self._reading.delay = 0.0
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's)
         self._timers.stop()
@@ -129,11 +134,11 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """What is asked meanwhile would only add to what is not read."""
         self.paused = True
-        self._transport.pause_reading()
+        self._reading.hold()
 
     def resume_writing(self) -> None:
         self.paused = False
-        self._transport.resume_reading()
+        self._reading.release()
         self._pump_all()
 
     # What calls use.
@@ -307,11 +312,13 @@ class Connection(asyncio.Protocol):
         if self._accepts_until is not None or len(self._calls) + len(self._postponed) >= self.limits.max_streams:
             self.write(frames.rst_stream(stream_id, frames.REFUSED_STREAM))
             return
-        call = Call(self, stream_id, head, self._peer_window)
-        handler = self._host.handler(Details(head.path, head.metadata, call.add_done_callback, head.timeout, call))
+        timeout = None if head.timeout is None else max(0.0, head.timeout - self._reading.delay)
+        call = Call(self, stream_id, head, timeout, self._peer_window)
+        handler = self._host.handler(Details(head.path, head.metadata, call.add_done_callback, timeout, call))
         if handler is None:
             handler = Answer(_UNIMPLEMENTED, f"there is no method {head.path!r:.200}")
         if isinstance(handler, Answer):
+            self._reading.rest()
             block = answer(handler.code, handler.message, handler.metadata)
             if handler.waits and not last:
                 self._postponed.add(stream_id, block)

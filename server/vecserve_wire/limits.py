@@ -33,5 +33,7 @@ class Limits:
     """Of silence after which the peer is asked whether it is there."""
     keepalive_timeout: float = 20.0
     """That it has to answer."""
+    rest: float = 0.005
+    """That a connection is not read after one of its calls was answered without a handler, at most."""
     min_ping: float = 0.0
     """Between a peer's own pings: one that sends more without calls is disconnected."""

@@ -10,6 +10,7 @@ from typing import Any
 from vecserve_wire.connection import Connection
 from vecserve_wire.details import Details
 from vecserve_wire.limits import Limits
+from vecserve_wire.rests import Rests
 
 Find = Callable[[Details], Any | None]
 """Returns the handler of a call, or an `Answer` in place of one; None if there is neither."""
@@ -26,6 +27,7 @@ class Server:
 
     def __init__(self, limits: Limits, intercept: Intercept | None = None) -> None:
         self.limits = limits
+        self.rests = Rests(limits.rest)
         self._intercept = intercept
         self._methods: dict[str, Any] = {}
         self._generic: list[Any] = []

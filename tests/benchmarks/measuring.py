@@ -9,11 +9,15 @@ import numpy as np
 
 from benchmarks.inprocess import InProcess
 from benchmarks.workloads import Workload
-from vecserve_loadtest import ClosedLoop, Load, LoadResult, OpenLoop, Plan, RunResult, run_apart
+from vecserve_loadtest import ClosedLoop, Load, LoadResult, OpenLoop, Plan, RunResult, Status, run_apart
 from vecserve_loadtest import Workload as Calls
 from vecserve_server.engine.priority import Priority
 
 _WARMUP = 1.0
+# Seconds between two looks of the load generator at its sockets, see `Plan`.
+_INTERVAL = 0.0005
+# Calls of an overload are due every tenth of this or two: to wake up for each would take cores that the server needs.
+_OVERLOAD_INTERVAL = 0.001
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _SAMPLE = re.compile(r"^vecserve_(\w+?)_total\{(.*)\} (\S+)$", re.MULTILINE)
 
@@ -49,9 +53,10 @@ class Bench:
         """Keeps `in_flight` calls on their way."""
         return self._run(Load("closed", _calls(workload), ClosedLoop(in_flight)))
 
-    def open(self, workload: Workload, rate: float, deadline: float | None = None) -> RunResult:
-        """Sends `rate` calls per second at random times."""
-        return self._run(Load("open", _calls(workload, deadline=deadline), OpenLoop(rate)))
+    def overload(self, workload: Workload, rate: float, deadline: float) -> RunResult:
+        """Sends `rate` calls per second, more than the server can answer, at random times to the millisecond."""
+        loop = OpenLoop(rate, late_after=2 * _OVERLOAD_INTERVAL)
+        return self._run(Load("open", _calls(workload, deadline=deadline), loop), interval=_OVERLOAD_INTERVAL)
 
     def interactive(
         self, workload: Workload, rate: float, bulk: Workload | None = None, in_flight: int = 0
@@ -68,16 +73,15 @@ class Bench:
             text = answer.read().decode()
         return sum(value for metric, labels, value in _samples(text) if metric == name and f'model="{model}"' in labels)
 
-    def _run(self, *loads: Load, seconds: float | None = None) -> RunResult:
-        plan = Plan(self.address, loads, duration=seconds or self.seconds, warmup=_WARMUP)
+    def _run(self, *loads: Load, seconds: float | None = None, interval: float = _INTERVAL) -> RunResult:
+        plan = Plan(self.address, loads, seconds or self.seconds, warmup=_WARMUP, poll_interval=interval)
         return run_apart(plan)
 
 
 def units_per_second(workload: Workload, load: LoadResult) -> float:
-    """Units of the calls that were answered OK in the window."""
-    calls = load.calls
-    ended = (calls.status == 0) & (calls.completed >= 0) & (calls.completed < load.duration)
-    return float(np.array(workload.units_per_call)[calls.message[ended]].sum()) / load.duration
+    """Units of the measured calls that were answered OK: which ended, or of an open loop were due, in the window."""
+    done = load.calls.message[load.calls.status == Status.OK]
+    return float(np.array(workload.units_per_call)[done].sum()) / load.duration
 
 
 def _calls(workload: Workload, priority: Priority = Priority.INTERACTIVE, deadline: float | None = None) -> Calls:

@@ -73,7 +73,7 @@ def mixed_lengths(bench: Bench) -> Iterator[Figure]:
 
 def _overload(bench: Bench, texts: Workload, capacity: LoadResult) -> Iterator[Figure]:
     late = bench.count("late_items", bench.text_model)
-    result = bench.open(texts, _OVERLOAD * capacity.throughput, _DEADLINE)
+    result = bench.overload(texts, _OVERLOAD * capacity.throughput, _DEADLINE)
     late = bench.count("late_items", bench.text_model) - late
     load = result.loads[0]
     admitted = load.latencies()[load.calls.status != Status.UNAVAILABLE]
@@ -86,7 +86,7 @@ def _overload(bench: Bench, texts: Workload, capacity: LoadResult) -> Iterator[F
     yield Figure(
         "overload: refused", 100 * len(load.latencies(Status.UNAVAILABLE)) / len(load.calls.status), "% of calls"
     )
-    yield Figure("overload: sent late", load.late_sends, "calls")
+    yield Figure("overload: sent late by more than 2 ms", load.late_sends, "calls")
     yield Figure("overload: load generator", 100 * result.process.core_share, "% of a core")
 
 
