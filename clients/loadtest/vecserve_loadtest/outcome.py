@@ -8,7 +8,7 @@ from vecserve_loadtest.status import CANCEL, Status, of_error_code, of_grpc_stat
 from vecserve_wire.frames import ProtocolError
 
 _PREFIX = 5  # before each message: whether it is compressed, and its length in 4 bytes
-_PLAIN_OK = b"\x40\x0bgrpc-status\x010"  # as C-core writes it; the bytes below 0x20 are in no other header's value
+_PLAIN_OK = b"\x0bgrpc-status\x010"  # between lengths; bytes below 0x20 are in no other header's value
 _BY_TEXT: dict[bytes | None, Status] = {str(int(status)).encode(): status for status in Status}
 
 
@@ -74,7 +74,8 @@ def _other_status(exchange: Exchange) -> Status:
         return of_error_code(exchange.reset)
     if exchange.unprocessed:
         return Status.UNAVAILABLE
-    return _BY_TEXT.get(find_literal(exchange.trailers, GRPC_STATUS)) or _decoded_status(exchange)
+    plain = _BY_TEXT.get(find_literal(exchange.trailers, GRPC_STATUS))
+    return _decoded_status(exchange) if plain is None else plain
 
 
 def _decoded_status(exchange: Exchange) -> Status:

@@ -1,6 +1,7 @@
 import pytest
 from hpack import Encoder
 
+from vecserve_loadtest import outcome
 from vecserve_loadtest.connection import Exchange
 from vecserve_loadtest.outbox import Body
 from vecserve_loadtest.outcome import describe, message_of, server_timing_of, status_of
@@ -31,6 +32,22 @@ def answered(
 @pytest.mark.parametrize("status", list(Status))
 def test_the_status_is_read_from_the_trailers(status: Status, huffman: bool) -> None:
     exchange = answered([("x-request-id", "abc"), ("grpc-status", str(int(status)))], huffman=huffman)
+
+    assert status_of(exchange) is status
+
+
+@pytest.mark.parametrize("status", list(Status))
+@pytest.mark.parametrize("literal", [b"\x00", b"\x10", b"\x40"])
+def test_a_status_that_is_written_out_plainly_is_not_decoded(
+    literal: bytes, status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(_: bytes) -> dict[str, str]:
+        raise AssertionError("this takes longer than all else that is done for a call")
+
+    monkeypatch.setattr(outcome, "decode", decode)
+    value = str(int(status)).encode()
+    exchange = answered([])
+    exchange.trailers = literal + b"\x0bgrpc-status" + bytes((len(value),)) + value + b"\x00\x01x\x01y"
 
     assert status_of(exchange) is status
 
