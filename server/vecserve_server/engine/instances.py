@@ -346,7 +346,8 @@ class Instances:
             seat.idle = False
             seat.batch, seat.runner, seat.started = batch, self._runners[batch.key], now
             self._busy_until[priority][seat.number] = now + batch.seconds
-            self._changed[priority].notify()  # what is left may be enough for another instance
+            if self._scheduler.has_work(priority):
+                self._changed[priority].notify()  # what is left may be enough for another instance
         return batch
 
     def _tell(self, seat: Seat, outcome: Outcome) -> bool:

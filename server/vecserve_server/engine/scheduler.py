@@ -167,6 +167,10 @@ class Scheduler:
                 seconds += queue.seconds()
         return seconds
 
+    def has_work(self, priority: Priority) -> bool:
+        """Whether anything is queued."""
+        return any(queue.size for queue in self._queues[priority].values())
+
     def waiting(self) -> dict[tuple[str, Priority], tuple[int, int]]:
         """Items and units that are queued, by model and priority, whichever version they are for."""
         waiting: dict[tuple[str, Priority], tuple[int, int]] = {}

@@ -35,6 +35,18 @@ def test_nothing_queued_gives_no_batch(scheduler: Scheduler) -> None:
     assert scheduler.next_batch(INTERACTIVE, 0) is None
 
 
+def test_there_is_work_for_a_priority_until_the_last_batch_is_taken(
+    scheduler: Scheduler, make_items: MakeItems
+) -> None:
+    scheduler.add("text", BULK, make_items(60, 60), 0)
+
+    assert (scheduler.has_work(BULK), scheduler.has_work(INTERACTIVE)) == (True, False)
+    scheduler.next_batch(BULK, 0)
+    assert scheduler.has_work(BULK)
+    scheduler.next_batch(BULK, 0)
+    assert not scheduler.has_work(BULK)
+
+
 def test_a_lone_item_never_waits_for_company(scheduler: Scheduler, make_items: MakeItems) -> None:
     (item,) = make_items(3)
     scheduler.add("text", BULK, [item], 0)
