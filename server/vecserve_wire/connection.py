@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
                 self._frame(kind, flags, stream_id, payload)
         except ProtocolError as error:
             self._give_up(error)
-        self._reading.delay = 0.0
+        self._reading.taken()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's)
         self._timers.stop()
@@ -312,13 +312,13 @@ class Connection(asyncio.Protocol):
         if self._accepts_until is not None or len(self._calls) + len(self._postponed) >= self.limits.max_streams:
             self.write(frames.rst_stream(stream_id, frames.REFUSED_STREAM))
             return
-        timeout = None if head.timeout is None else max(0.0, head.timeout - self._reading.delay)
+        timeout = None if head.timeout is None else max(0.0, head.timeout - self._reading.delay())
         call = Call(self, stream_id, head, timeout, self._peer_window)
         handler = self._host.handler(Details(head.path, head.metadata, call.add_done_callback, timeout, call))
         if handler is None:
             handler = Answer(_UNIMPLEMENTED, f"there is no method {head.path!r:.200}")
         if isinstance(handler, Answer):
-            self._reading.rest()
+            self._reading.refused()
             block = answer(handler.code, handler.message, handler.metadata)
             if handler.waits and not last:
                 self._postponed.add(stream_id, block)

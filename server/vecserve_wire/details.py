@@ -17,7 +17,7 @@ class Details:
     on_end: Callable[[Callable[[object], None]], None]
     """Has a function called when the call has ended, whichever way."""
     timeout: float | None = None
-    """Seconds that the caller gives it, from now on."""
+    """Seconds that are left to it."""
     context: Any = None
     """What its handler would be given."""
 

@@ -34,6 +34,6 @@ class Limits:
     keepalive_timeout: float = 20.0
     """That it has to answer."""
     rest: float = 0.005
-    """That a connection is not read after one of its calls was answered without a handler, at most."""
+    """That a connection is not read, at most, after a call that was answered without a handler, as many others were."""
     min_ping: float = 0.0
     """Between a peer's own pings: one that sends more without calls is disconnected."""

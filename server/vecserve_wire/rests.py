@@ -5,6 +5,13 @@ same with packets under load.
 """
 
 import asyncio
+import math
+
+# Calls that are refused within so many seconds of another, of whichever connection, are taken for part of a flood.
+_FLOOD = 0.002
+
+# How long after a rest the first of what came meanwhile is read, on a busy event loop.
+_SOON = 0.002
 
 
 class Rests:
@@ -12,13 +19,20 @@ class Rests:
 
     def __init__(self, seconds: float) -> None:
         """A rest takes up to so long; with 0 there are none."""
-        self.seconds = seconds
+        self._seconds = seconds
         self._resting: list[Reading] = []
+        self._refused_at = -math.inf
+
+    def due(self, now: float) -> bool:
+        """Takes note of a refused call; whether it is one of many, so that its connection should rest."""
+        flood = now - self._refused_at < _FLOOD
+        self._refused_at = now
+        return flood and self._seconds > 0
 
     def begin(self, reading: "Reading", loop: asyncio.AbstractEventLoop) -> None:
         """Has `reading.end_rest` called when it is over."""
         if not self._resting:
-            loop.call_later(self.seconds, self._end)
+            loop.call_later(self._seconds, self._end)
         self._resting.append(reading)
 
     def _end(self) -> None:
@@ -28,19 +42,22 @@ class Rests:
 
 
 class Reading:
-    """Of one connection: neither while its peer does not take what was sent, nor while it rests."""
+    """Has one connection read, unless its peer does not take what was sent, or it rests."""
 
     def __init__(self, rests: Rests, loop: asyncio.AbstractEventLoop) -> None:
         self._rests = rests
         self._loop = loop
         self._transport: asyncio.Transport | None = None
+        self._can_rest = False
         self._held = self._resting = False
-        self.delay = 0.0
-        """Seconds for which what is read now may have waited."""
+        self._rested: tuple[float, float] | None = None
+        """The latest rest's beginning and end, until something was read."""
 
     def start(self, transport: asyncio.Transport) -> None:
         """The connection is there, and is read."""
         self._transport = transport
+        # With TLS, asyncio goes on reading what is encrypted, and is woken up for it.
+        self._can_rest = transport.get_extra_info("sslcontext") is None
 
     def hold(self) -> None:
         """Reads nothing until `release`."""
@@ -51,18 +68,33 @@ class Reading:
         self._held = False
         self._set()
 
-    def rest(self) -> None:
-        """Reads nothing for a moment."""
-        if self._rests.seconds and not self._resting:
+    def refused(self) -> None:
+        """A call was answered without a handler: rests, if it is one of many."""
+        now = self._loop.time()
+        if self._rests.due(now) and self._can_rest and not self._resting:
             self._resting = True
+            self._rested = now, math.inf
             self._rests.begin(self, self._loop)
             self._set()
 
     def end_rest(self) -> None:
         """Reads what has come meanwhile."""
         self._resting = False
-        self.delay = self._rests.seconds
+        if self._rested:
+            self._rested = self._rested[0], self._loop.time()
         self._set()
+
+    def delay(self) -> float:
+        """Seconds for which what is being read may have waited in a rest."""
+        if self._rested is None:
+            return 0.0
+        now, (begin, end) = self._loop.time(), self._rested
+        return now - begin if end <= now <= end + _SOON else 0.0
+
+    def taken(self) -> None:
+        """Something was read: what comes next has come after the rest."""
+        if not self._resting:
+            self._rested = None
 
     def _set(self) -> None:
         transport = self._transport

@@ -14,10 +14,9 @@ from vecserve_loadtest import Workload as Calls
 from vecserve_server.engine.priority import Priority
 
 _WARMUP = 1.0
-# Seconds between two looks of the load generator at its sockets, see `Plan`.
-_INTERVAL = 0.0005
-# Calls of an overload are due every tenth of this or two: to wake up for each would take cores that the server needs.
-_OVERLOAD_INTERVAL = 0.001
+# Of an overload, thousands of calls a second fall due: to wake up for each would take cores that the server has where
+# the load comes from elsewhere. Seconds between two rounds of sending and reading, and after which a call is sent late.
+_INTERVAL, _LATE_AFTER = 0.004, 0.005
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _SAMPLE = re.compile(r"^vecserve_(\w+?)_total\{(.*)\} (\S+)$", re.MULTILINE)
 
@@ -54,9 +53,10 @@ class Bench:
         return self._run(Load("closed", _calls(workload), ClosedLoop(in_flight)))
 
     def overload(self, workload: Workload, rate: float, deadline: float) -> RunResult:
-        """Sends `rate` calls per second, more than the server can answer, at random times to the millisecond."""
-        loop = OpenLoop(rate, late_after=2 * _OVERLOAD_INTERVAL)
-        return self._run(Load("open", _calls(workload, deadline=deadline), loop), interval=_OVERLOAD_INTERVAL)
+        """Sends `rate` calls per second, more than the server can answer, at random times."""
+        load = Load("open", _calls(workload, deadline=deadline), OpenLoop(rate, late_after=_LATE_AFTER))
+        plan = Plan(self.address, (load,), self.seconds, _WARMUP, poll_interval=_INTERVAL, send_interval=_INTERVAL)
+        return run_apart(plan)
 
     def interactive(
         self, workload: Workload, rate: float, bulk: Workload | None = None, in_flight: int = 0
@@ -73,9 +73,8 @@ class Bench:
             text = answer.read().decode()
         return sum(value for metric, labels, value in _samples(text) if metric == name and f'model="{model}"' in labels)
 
-    def _run(self, *loads: Load, seconds: float | None = None, interval: float = _INTERVAL) -> RunResult:
-        plan = Plan(self.address, loads, seconds or self.seconds, warmup=_WARMUP, poll_interval=interval)
-        return run_apart(plan)
+    def _run(self, *loads: Load, seconds: float | None = None) -> RunResult:
+        return run_apart(Plan(self.address, loads, seconds or self.seconds, _WARMUP))
 
 
 def units_per_second(workload: Workload, load: LoadResult) -> float:

@@ -86,7 +86,7 @@ def _overload(bench: Bench, texts: Workload, capacity: LoadResult) -> Iterator[F
     yield Figure(
         "overload: refused", 100 * len(load.latencies(Status.UNAVAILABLE)) / len(load.calls.status), "% of calls"
     )
-    yield Figure("overload: sent late by more than 2 ms", load.late_sends, "calls")
+    yield Figure("overload: sent late by more than 5 ms", load.late_sends, "calls")
     yield Figure("overload: load generator", 100 * result.process.core_share, "% of a core")
 
 

@@ -47,13 +47,12 @@ class Poller:
         self._next_look = 0.0
 
     def wait(self, until: float) -> None:
-        """Wait for a socket, and call the handlers of all that are ready.
-
-        At most until a moment on the clock, but until the next look is due in any case.
-        """
+        """Wait for a socket, at most until a moment on the clock, and call the handlers of all that are ready."""
         now = self._clock()
         if now < self._next_look:
-            time.sleep(self._next_look - now)
+            time.sleep(max(0.0, min(self._next_look, until) - now))
+            if until < self._next_look:
+                return
             now = self._clock()
         readable, writable, _ = select.select(self._readers, self._writers, (), max(0.0, until - now))
         self._next_look = self._clock() + self._interval

@@ -89,7 +89,8 @@ class _Run:
                 driver.step(now)
             if now >= self._next_report:
                 self._report(now)
-            self._poller.wait(min(until(), self._next_report, *(driver.wake(now) for driver in self._drivers)))
+            wake = max(min(driver.wake(now) for driver in self._drivers), now + self._plan.send_interval)
+            self._poller.wait(min(until(), self._next_report, wake))
 
     def _stop(self) -> float:
         """Return when the last of the loads' windows ends."""

@@ -13,7 +13,7 @@ from vecserve_server.engine.call import WorkItem
 from vecserve_server.engine.cost import CostModel
 from vecserve_server.engine.priority import Priority
 
-# Batches that have to end by a deadline are taken to last this much longer than the cost model says. Under overload,
+# Batches that have to end by a deadline are taken to last so many times as long as the cost model says. Under overload,
 # one text in 150 was computed too late at 1.2, one in 500 at 1.4, one in 2700 at 1.6; as many were in time.
 _SPARE = 1.6
 
@@ -169,7 +169,7 @@ class Scheduler:
 
     def has_work(self, priority: Priority) -> bool:
         """Whether anything is queued."""
-        return any(queue.size for queue in self._queues[priority].values())
+        return any(self._queues[priority].values())
 
     def waiting(self) -> dict[tuple[str, Priority], tuple[int, int]]:
         """Items and units that are queued, by model and priority, whichever version they are for."""

@@ -45,7 +45,9 @@ def test_a_plan_comes_out_of_its_file_as_it_went_in() -> None:
         LOAD,
         Load("open", bulk, OpenLoop(5, "constant", 3, 100, 0.5), 2, keep_responses="all", server_timing_every=1),
     )
-    plan = Plan("[::1]:50051", loads, duration=3, warmup=1, drain=2, connect_timeout=7, poll_interval=0)
+    plan = Plan(
+        "[::1]:50051", loads, duration=3, warmup=1, drain=2, connect_timeout=7, poll_interval=0, send_interval=0.1
+    )
 
     file = io.BytesIO()
     write_plan(plan, file)

@@ -19,9 +19,9 @@ async def target() -> AsyncGenerator[Target, None]:
         yield target
 
 
-async def put_on(target: Target, load: Load, duration: float = 0.5, *, drain: float = 10.0) -> LoadResult:
-    """Runs one load in a thread: the event loop is the server's."""
-    result = await asyncio.to_thread(run, Plan(target.address, (load,), duration, drain=drain))
+async def put_on(target: Target, load: Load, duration: float = 0.5, **settings: float) -> LoadResult:
+    """Runs one load in a thread: the event loop is the server's. `settings` are the plan's."""
+    result = await asyncio.to_thread(run, Plan(target.address, (load,), duration, **settings))  # pyright: ignore[reportArgumentType] (one is a bool)
     totals = result.loads[0].totals
     assert totals.sent == totals.answered + totals.expired + totals.disconnected + totals.abandoned
     return result.loads[0]
@@ -151,6 +151,17 @@ async def test_an_open_loop_sends_at_its_rate_whatever_the_answers_take(target: 
     assert np.diff(np.sort(result.calls.intended)) == pytest.approx(np.full(99, 0.01))
     assert result.max_in_flight >= 20
     assert result.statuses == {"OK": 100}
+
+
+async def test_calls_that_fall_due_within_an_interval_are_sent_together(target: Target) -> None:
+    load = Load("a", Workload(SLEEP, [b"0.6"]), OpenLoop(1000, "constant"))
+
+    result = await put_on(target, load, send_interval=0.05)
+
+    assert result.totals.sent == 500
+    rounds = 1 + np.count_nonzero(np.diff(np.sort(result.calls.sent)) > 0.02)
+    assert 2 <= rounds <= 11
+    assert np.all(result.calls.sent >= result.calls.intended)
 
 
 async def test_a_stalled_server_shows_in_the_latencies_of_all_calls_due_meanwhile(target: Target) -> None:

@@ -2,10 +2,11 @@ import asyncio
 from typing import cast
 
 import pytest
-from http2_client import message
+from http2_client import Client, message
 from timed_loop import Clock
-from wire_server import Serve
+from wire_server import Serve, Served
 
+from vecserve_wire import frames
 from vecserve_wire.details import Answer
 from vecserve_wire.rests import Reading, Rests
 
@@ -13,9 +14,13 @@ from vecserve_wire.rests import Reading, Rests
 class Transport:
     """What a connection is read from."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: bool = False) -> None:
         self.reads = True
         self.closing = False
+        self.tls = tls
+
+    def get_extra_info(self, name: str) -> object:
+        return object() if self.tls and name == "sslcontext" else None
 
     def is_closing(self) -> bool:
         return self.closing
@@ -33,52 +38,97 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture
+def transport() -> Transport:
+    return Transport()
+
+
 def _reading(rests: Rests, clock: Clock, transport: Transport) -> Reading:
     reading = Reading(rests, cast(asyncio.AbstractEventLoop, clock))
     reading.start(cast(asyncio.Transport, transport))
     return reading
 
 
-def test_a_connection_that_rests_is_read_again_after_a_moment(clock: Clock) -> None:
-    transport = Transport()
-    reading = _reading(Rests(0.005), clock, transport)
+@pytest.fixture
+def reading(clock: Clock, transport: Transport) -> Reading:
+    return _reading(Rests(0.005), clock, transport)
 
-    reading.rest()
+
+def _rest(reading: Reading) -> None:
+    """Has a connection rest: two calls are refused at once."""
+    reading.refused()
+    reading.refused()
+
+
+def test_a_connection_rests_for_a_moment_when_calls_are_refused_one_after_another(
+    reading: Reading, clock: Clock, transport: Transport
+) -> None:
+    reading.refused()
+    assert transport.reads
+    clock.advance(0.001)
+    reading.refused()
+    assert not transport.reads
     clock.advance(0.004)
     assert not transport.reads
     clock.advance(0.002)
-
     assert transport.reads
-    assert reading.delay == 0.005
+
+
+def test_a_refused_call_now_and_then_makes_no_connection_rest(
+    reading: Reading, clock: Clock, transport: Transport
+) -> None:
+    for _ in range(5):
+        reading.refused()
+        clock.advance(0.003)
+        assert transport.reads
+    assert clock.handles == []
 
 
 def test_connections_end_their_rests_together_and_rest_anew(clock: Clock) -> None:
     rests, transports = Rests(0.005), [Transport(), Transport()]
     first, second = (_reading(rests, clock, transport) for transport in transports)
 
-    first.rest()
+    _rest(first)
     clock.advance(0.003)
-    second.rest()
-    second.rest()
+    _rest(second)
+    _rest(second)
     assert len(clock.handles) == 1
     clock.advance(0.003)
     assert [transport.reads for transport in transports] == [True, True]
 
-    first.rest()
+    _rest(first)
     assert [transport.reads for transport in transports] == [False, True]
     clock.advance(0.006)
     assert transports[0].reads
 
 
-def test_a_connection_is_not_read_while_its_peer_does_not_take_what_was_sent(clock: Clock) -> None:
-    transport = Transport()
-    reading = _reading(Rests(0.005), clock, transport)
+def test_what_is_read_after_a_rest_may_have_waited_since_it_began(reading: Reading, clock: Clock) -> None:
+    _rest(reading)
+    reading.taken()  # of which the refused calls were
+    clock.advance(0.006)
 
+    assert reading.delay() == pytest.approx(0.006)
+    reading.taken()
+    assert reading.delay() == 0
+
+
+def test_what_comes_long_after_a_rest_has_not_waited(reading: Reading, clock: Clock) -> None:
+    _rest(reading)
+    reading.taken()
+    clock.advance(0.005)
+    clock.advance(0.003)
+
+    assert reading.delay() == 0
+
+
+def test_a_connection_is_not_read_while_its_peer_does_not_take_what_was_sent(
+    reading: Reading, clock: Clock, transport: Transport
+) -> None:
     reading.hold()
-    reading.rest()
+    _rest(reading)
     clock.advance(1)
     assert not transport.reads
-    reading.rest()
+    _rest(reading)
     reading.release()
     assert not transport.reads
     clock.advance(1)
@@ -86,48 +136,76 @@ def test_a_connection_is_not_read_while_its_peer_does_not_take_what_was_sent(clo
     assert transport.reads
 
 
-def test_a_connection_that_closes_meanwhile_is_left_alone(clock: Clock) -> None:
-    transport = Transport()
-    reading = _reading(Rests(0.005), clock, transport)
-
-    reading.rest()
+def test_a_connection_that_closes_meanwhile_is_left_alone(reading: Reading, clock: Clock, transport: Transport) -> None:
+    _rest(reading)
     transport.closing = True
     clock.advance(1)
 
     assert not transport.reads
 
 
-def test_there_are_servers_without_rests(clock: Clock) -> None:
-    transport = Transport()
-    _reading(Rests(0), clock, transport).rest()
+@pytest.mark.parametrize(("seconds", "tls"), [(0, False), (0.005, True)])
+def test_there_are_servers_without_rests_and_none_with_tls(seconds: float, tls: bool, clock: Clock) -> None:
+    transport = Transport(tls=tls)
+    _rest(_reading(Rests(seconds), clock, transport))
     assert transport.reads
     assert clock.handles == []
 
 
-async def test_calls_after_a_refused_one_have_less_time_as_they_may_have_waited(serve: Serve) -> None:
-    served = await serve(rest=0.05)
+async def _flood(served: Served, client: Client) -> None:
+    """Has the client's connection rest, by calls that are answered without a handler."""
+    served.answer = Answer(14, "not now")
+    streams = [client.request(body=message(b"x")) for _ in range(3)]
+    for stream in streams:
+        assert (await client.answer(stream)).code == 14
+    served.answer = None
+
+
+async def test_calls_that_come_in_a_rest_have_so_much_less_time(serve: Serve) -> None:
+    served = await serve(rest=0.1)
     client = await served.connect()
 
-    async def timeout_of_a_call() -> float | None:
+    async def timeout_of_a_call() -> float:
         await client.answer(client.request(body=message(b"x"), grpc_timeout="20S"))
         assert served.details
+        assert served.details.timeout
         return served.details.timeout
 
     assert await timeout_of_a_call() == 20
-    served.answer = Answer(14, "not now")
-    assert await timeout_of_a_call() == 20
-    served.answer = None
-    assert await timeout_of_a_call() == pytest.approx(19.95)
+    await _flood(served, client)
+    assert 19.5 < await timeout_of_a_call() < 19.95
     assert await timeout_of_a_call() == 20
 
 
 async def test_the_time_of_a_call_that_may_have_waited_for_all_of_it_is_over(serve: Serve) -> None:
-    served = await serve(rest=0.05)
+    served = await serve(rest=0.1)
     client = await served.connect()
-    served.answer = Answer(14, "not now")
-    await client.answer(client.request(body=message(b"x")))
-    served.answer = None
+    await _flood(served, client)
 
-    answer = await client.answer(client.request("Wait", body=message(b"x"), grpc_timeout="20m"))
+    answer = await client.answer(client.request("Wait", body=message(b"x"), grpc_timeout="50m"))
 
     assert answer.code == 4
+
+
+async def test_a_connection_may_end_while_it_rests(serve: Serve) -> None:
+    served = await serve(rest=0.05)
+    gone, staying = await served.connect(), await served.connect()
+    await _flood(served, gone)
+    await _flood(served, staying)
+
+    gone.leave()
+
+    assert (await staying.answer(staying.request(body=message(b"x")))).code == 0
+
+
+async def test_a_server_may_end_while_connections_rest(serve: Serve) -> None:
+    served = await serve(rest=0.05)
+    client = await served.connect()
+    await _flood(served, client)
+
+    ending = asyncio.create_task(served.server.stop(1))
+    await client.until(lambda: client.count(frames.PING) > 0)
+    client.send(frames.frame(frames.PING, frames.ACK, 0, b"goodbye!"))
+    await ending
+
+    assert await client.goaway() == (frames.NO_ERROR, "")
