@@ -1,7 +1,7 @@
 """Header blocks (HPACK, RFC 7541): requests' to what they ask, statuses to blocks. Pure.
 
-Requests may use the dynamic table; a connection's later ones are then a few bytes that name its entries, and are
-looked up instead of being decoded again. Responses are written out plainly, without state.
+Requests may use the dynamic table; a connection's later ones are then a few bytes that name its entries, and perhaps a
+token written out. What was decoded once is looked up. Responses are written out plainly, without state.
 """
 
 import base64
@@ -34,7 +34,9 @@ _PSEUDO = {":method", ":path", ":scheme", ":authority"}
 _OF_CONNECTIONS = {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
 _BINARY = "-bin"
 _INVALID_ARGUMENT = 3
-_MOST_REMEMBERED = 64
+# Of a connection: blocks, and bytes of each.
+_MOST_REMEMBERED = 16
+_LONGEST_REMEMBERED = 2048
 
 
 class MalformedRequestError(Exception):
@@ -87,8 +89,11 @@ class HeadReader:
         """
         head = self._known.get(block)
         if head is None:
-            head = _head(self._decode(block))
-            if _is_lookup(block) and len(self._known) < _MOST_REMEMBERED:
+            headers, means_the_same = self._decode(block)
+            head = _head(headers)
+            if means_the_same and len(block) <= _LONGEST_REMEMBERED:
+                if len(self._known) == _MOST_REMEMBERED:
+                    self._known.clear()  # most may have been of calls with something of their own, as an id
                 self._known[block] = head
         return head
 
@@ -96,7 +101,8 @@ class HeadReader:
         """Reads a block for the table's sake alone, as a request's trailers."""
         self._decode(block)
 
-    def _decode(self, block: bytes) -> Iterable[tuple[bytes, bytes]]:
+    def _decode(self, block: bytes) -> tuple[Iterable[tuple[bytes, bytes]], bool]:
+        """What a block says, and whether it says the same if it comes once more."""
         before = self._newest()
         try:
             headers = cast("Iterable[tuple[bytes, bytes]]", self._decoder.decode(block, raw=True))
@@ -107,7 +113,8 @@ class HeadReader:
         after = self._newest()
         if after[0] is not before[0] or after[1] != before[1]:
             self._known.clear()  # numbers in earlier blocks mean other entries now
-        return headers
+            return headers, False
+        return headers, not _resizes_table(block)
 
     def _newest(self) -> tuple[object, int]:
         """An object and a number, one of which is another whenever the table has changed.
@@ -118,9 +125,9 @@ class HeadReader:
         return (entries[0] if entries else None), len(entries)
 
 
-def _is_lookup(block: bytes) -> bool:
-    """Whether a block names entries of the table, and nothing else: one byte with the highest bit for each."""
-    return bool(block) and min(block) > 0x80 and max(block) < 0xFF
+def _resizes_table(block: bytes) -> bool:
+    """Whether a block begins with another size of the table (RFC 7541, section 6.3)."""
+    return bool(block) and block[0] & 0xE0 == 0x20
 
 
 def _head(headers: Iterable[tuple[bytes, bytes]]) -> Head:

@@ -1,5 +1,8 @@
+import random
+from itertools import takewhile
+
 import pytest
-from hpack import Decoder, Encoder
+from hpack import Decoder, Encoder, HeaderTuple, NeverIndexedHeaderTuple
 from http2_client import HEADERS, headers
 
 from vecserve_wire.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ProtocolError
@@ -31,6 +34,50 @@ def test_the_same_block_again_is_looked_up() -> None:
     assert reader.read(block).metadata == (("user", "first"),)
 
 
+def test_a_block_with_a_token_that_enters_no_table_is_looked_up() -> None:
+    encoder, reader = Encoder(), HeadReader(2**14)
+    fields = [*HEADERS, NeverIndexedHeaderTuple("authorization", "Bearer of-a-token")]
+    reader.read(encoder.encode(fields))
+    block = encoder.encode(fields)
+
+    assert reader.read(block) is reader.read(block)
+    assert reader.read(block).metadata == (("authorization", "Bearer of-a-token"),)
+
+
+@pytest.mark.parametrize("value", ["x" * 2048, "resized"])
+def test_large_blocks_and_those_that_resize_the_table_are_decoded_each_time(value: str) -> None:
+    encoder, reader = Encoder(), HeadReader(2**14)
+    fields = [*HEADERS, NeverIndexedHeaderTuple("token", value)]
+    reader.read(encoder.encode(fields))
+    block = (b"\x3f\xe1\x1f" if value == "resized" else b"") + encoder.encode(fields, huffman=False)
+
+    assert reader.read(block) is not reader.read(block)
+    assert reader.read(block).metadata == (("token", value),)
+
+
+def test_calls_with_something_of_their_own_take_no_more_memory() -> None:
+    encoder, reader = Encoder(), HeadReader(2**14)
+    reader.read(encoder.encode(HEADERS))
+    blocks = [encoder.encode([*HEADERS, NeverIndexedHeaderTuple("id", str(number))]) for number in range(100)]
+    heads = [reader.read(block) for block in blocks]
+
+    looked_up = takewhile(lambda each: reader.read(blocks[each]) is heads[each], reversed(range(100)))
+
+    assert 0 < len(list(looked_up)) <= 16
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_whatever_is_remembered_blocks_say_what_their_encoder_was_told(seed: int) -> None:
+    encoder, reader, draw = Encoder(), HeadReader(2**14), random.Random(seed)
+    for _ in range(200):
+        if draw.random() < 0.05:
+            encoder.header_table_size = draw.choice([0, 100, 300, 600, 4096])
+        fields = [(f"n{draw.randrange(4)}", str(draw.randrange(4))) for _ in range(draw.randrange(4))]
+        kinds = [NeverIndexedHeaderTuple if draw.random() < 0.3 else HeaderTuple for _ in fields]
+        block = encoder.encode([*HEADERS, *(kind(*field) for kind, field in zip(kinds, fields, strict=True))])
+        assert reader.read(block).metadata == tuple(fields)
+
+
 def test_a_block_means_other_headers_once_the_table_has_grown() -> None:
     reader = HeadReader(2**14)
     reader.read(calls(reader, "first"))
@@ -46,7 +93,7 @@ def test_a_table_that_was_emptied_and_filled_again_forgets_blocks(_: int) -> Non
     assert reader.read(bytes((0x83, 0x86, 0x84, FIRST_DYNAMIC + 1, FIRST_DYNAMIC))).metadata == (("user", "second"),)
 
 
-def test_a_block_with_an_index_beyond_one_byte_is_decoded_each_time() -> None:
+def test_a_block_with_an_index_beyond_one_byte_is_read_each_time() -> None:
     encoder, reader = Encoder(), HeadReader(2**14)
     fields = [*HEADERS, *((f"n{number}", str(number)) for number in range(80))]
     for _ in range(3):
