@@ -8,7 +8,7 @@ from vecserve_wire import frames
 from vecserve_wire.blocks import BlockReader
 from vecserve_wire.call import Call
 from vecserve_wire.details import Answer, Details, peer_name
-from vecserve_wire.frames import FrameReader, ProtocolError
+from vecserve_wire.frames import FrameReader, ProtocolError, ReceiveWindow
 from vecserve_wire.headers import NO_TABLE, ForbiddenHeadersError, HeadReader, MalformedRequestError, answer
 from vecserve_wire.limits import Limits
 from vecserve_wire.postponed import Postponed
@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
         """Frames of this round of the event loop."""
         self._preface = frames.PREFACE
         self._greeted = False
-        self._receivable = _CONNECTION_WINDOW
+        self._receivable = ReceiveWindow(_CONNECTION_WINDOW)
         self._peer_window = frames.DEFAULT_WINDOW
         self._last_id = 0
         self._draining = False
@@ -265,12 +265,8 @@ class Connection(asyncio.Protocol):
 
     def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
-        self._receivable -= size
-        if self._receivable < 0:
-            raise ProtocolError("more was sent than the connection's window allows", frames.FLOW_CONTROL_ERROR)
-        if self._receivable <= _CONNECTION_WINDOW // 2:
-            self.write(frames.window_update(0, _CONNECTION_WINDOW - self._receivable))
-            self._receivable = _CONNECTION_WINDOW
+        if used := self._receivable.take(size):
+            self.write(frames.window_update(0, used))
         if flags & frames.PADDED:
             payload = frames.content(frames.DATA, flags, payload)
         if call := self._calls.get(stream_id):

@@ -139,6 +139,27 @@ class FrameReader:
         self._rest = data[position:]
 
 
+class ReceiveWindow:
+    """Counts what a peer may still send on a connection, over all calls (RFC 9113, section 5.2)."""
+
+    def __init__(self, size: int) -> None:
+        self._size = self._left = size
+
+    def take(self, size: int) -> int:
+        """Note that so many bytes came; return by how many to let the peer send more now, once half is used.
+
+        Raises:
+            ProtocolError: If they are more than it was allowed.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise ProtocolError("more was sent than the connection's window allows", FLOW_CONTROL_ERROR)
+        if self._left > self._size // 2:
+            return 0
+        used, self._left = self._size - self._left, self._size
+        return used
+
+
 def without_preface(due: bytes, data: bytes) -> tuple[bytes, bytes]:
     """Return what is due of a client's preface after these bytes, and what comes after it in them.
 

@@ -50,8 +50,8 @@ class Reading:
         self._transport: asyncio.Transport | None = None
         self._can_rest = False
         self._held = self._resting = False
-        self._rested: tuple[float, float] | None = None
-        """The latest rest's beginning and end, until something was read."""
+        # The latest rest's times, of which the end is forgotten once something was read.
+        self._began = self._ended = -math.inf
 
     def start(self, transport: asyncio.Transport) -> None:
         """The connection is there, and is read."""
@@ -73,28 +73,25 @@ class Reading:
         now = self._loop.time()
         if self._rests.due(now) and self._can_rest and not self._resting:
             self._resting = True
-            self._rested = now, math.inf
+            self._began, self._ended = now, math.inf
             self._rests.begin(self, self._loop)
             self._set()
 
     def end_rest(self) -> None:
         """Reads what has come meanwhile."""
         self._resting = False
-        if self._rested:
-            self._rested = self._rested[0], self._loop.time()
+        self._ended = self._loop.time()
         self._set()
 
     def delay(self) -> float:
         """Seconds for which what is being read may have waited in a rest."""
-        if self._rested is None:
-            return 0.0
-        now, (begin, end) = self._loop.time(), self._rested
-        return now - begin if end <= now <= end + _SOON else 0.0
+        now = self._loop.time()
+        return now - self._began if self._ended <= now <= self._ended + _SOON else 0.0
 
     def taken(self) -> None:
         """Something was read: what comes next has come after the rest."""
         if not self._resting:
-            self._rested = None
+            self._ended = -math.inf
 
     def _set(self) -> None:
         transport = self._transport

@@ -1,10 +1,17 @@
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import pytest
 import pytest_asyncio
+from timed_loop import Clock
 from wire_server import Serve, Served
 
 from vecserve_wire.limits import Limits
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest_asyncio.fixture

@@ -2,10 +2,12 @@
 
 import asyncio
 
+import pytest
 from http2_client import message
 from wire_server import Serve
 
 from vecserve_wire import frames
+from vecserve_wire.frames import ProtocolError, ReceiveWindow
 
 WINDOW = {frames.INITIAL_WINDOW_SIZE: 10}
 MEGABYTE = 2**20
@@ -167,3 +169,16 @@ async def test_blocks_use_no_table_for_a_peer_that_has_none(serve: Serve) -> Non
     client.use_no_table()
     assert (await client.answer(client.request(body=message(b"x")))).code == 0
     assert (await client.answer(client.request("Missing", message(b"x")))).code == 12
+
+
+def test_a_peer_may_send_more_once_half_of_the_connections_window_is_used() -> None:
+    window = ReceiveWindow(100)
+    assert [window.take(size) for size in (0, 49, 1, 50, 100)] == [0, 0, 50, 50, 100]
+
+
+def test_a_peer_that_sends_more_than_the_connections_window_breaks_http2() -> None:
+    window = ReceiveWindow(100)
+    window.take(40)
+    with pytest.raises(ProtocolError) as caught:
+        window.take(61)
+    assert caught.value.code == frames.FLOW_CONTROL_ERROR

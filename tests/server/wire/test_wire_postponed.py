@@ -18,11 +18,6 @@ class Sent:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def sent() -> Sent:
     return Sent()
 

@@ -34,11 +34,6 @@ class Transport:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def transport() -> Transport:
     return Transport()
 
