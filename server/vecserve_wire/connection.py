@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from vecserve_wire import frames
@@ -314,7 +315,7 @@ class Connection(asyncio.Protocol):
         if handler is None:
             handler = Answer(_UNIMPLEMENTED, f"there is no method {head.path!r:.200}")
         if isinstance(handler, Answer):
-            self._reading.refused()
+            self._reading.refused(math.inf if timeout is None else timeout)
             block = answer(handler.code, handler.message, handler.metadata)
             if handler.waits and not last:
                 self._postponed.add(stream_id, block)

@@ -10,6 +10,12 @@ import math
 # Calls that are refused within so many seconds of another, of whichever connection, are taken for part of a flood.
 _FLOOD = 0.002
 
+# Of the time that the callers of refused calls have, a rest takes at most this part.
+_OF_PATIENCE = 0.04
+
+# By how much the least time that such a caller has grows with each that has more: the last hundred or so count.
+_FORGETTING = 1.01
+
 # How long after a rest the first of what came meanwhile is read, on a busy event loop.
 _SOON = 0.002
 
@@ -19,20 +25,25 @@ class Rests:
 
     def __init__(self, seconds: float) -> None:
         """A rest takes up to so long; with 0 there are none."""
-        self._seconds = seconds
+        self._longest = seconds
         self._resting: list[Reading] = []
         self._refused_at = -math.inf
+        self._patience = math.inf
 
-    def due(self, now: float) -> bool:
-        """Takes note of a refused call; whether it is one of many, so that its connection should rest."""
+    def due(self, now: float, patience: float) -> float:
+        """Takes note of a refused call, whose caller would have waited for `patience` seconds.
+
+        Returns how long its connection should rest: 0 unless the call is one of many.
+        """
         flood = now - self._refused_at < _FLOOD
         self._refused_at = now
-        return flood and self._seconds > 0
+        self._patience = min(patience, _FORGETTING * self._patience)
+        return min(self._longest, _OF_PATIENCE * self._patience) if flood else 0.0
 
-    def begin(self, reading: "Reading", loop: asyncio.AbstractEventLoop) -> None:
-        """Has `reading.end_rest` called when it is over."""
+    def begin(self, reading: "Reading", seconds: float, loop: asyncio.AbstractEventLoop) -> None:
+        """Has `reading.end_rest` called when it is over, or when that of the others is."""
         if not self._resting:
-            loop.call_later(self._seconds, self._end)
+            loop.call_later(seconds, self._end)
         self._resting.append(reading)
 
     def _end(self) -> None:
@@ -68,13 +79,14 @@ class Reading:
         self._held = False
         self._set()
 
-    def refused(self) -> None:
-        """A call was answered without a handler: rests, if it is one of many."""
+    def refused(self, patience: float) -> None:
+        """A call that had `patience` seconds was answered without a handler: rests, if it is one of many."""
         now = self._loop.time()
-        if self._rests.due(now) and self._can_rest and not self._resting:
+        seconds = self._rests.due(now, patience)
+        if seconds and self._can_rest and not self._resting:
             self._resting = True
             self._began, self._ended = now, math.inf
-            self._rests.begin(self, self._loop)
+            self._rests.begin(self, seconds, self._loop)
             self._set()
 
     def end_rest(self) -> None:

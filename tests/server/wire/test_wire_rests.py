@@ -1,4 +1,5 @@
 import asyncio
+import math
 from typing import cast
 
 import pytest
@@ -49,19 +50,19 @@ def reading(clock: Clock, transport: Transport) -> Reading:
     return _reading(Rests(0.005), clock, transport)
 
 
-def _rest(reading: Reading) -> None:
+def _rest(reading: Reading, patience: float = math.inf) -> None:
     """Has a connection rest: two calls are refused at once."""
-    reading.refused()
-    reading.refused()
+    reading.refused(patience)
+    reading.refused(patience)
 
 
 def test_a_connection_rests_for_a_moment_when_calls_are_refused_one_after_another(
     reading: Reading, clock: Clock, transport: Transport
 ) -> None:
-    reading.refused()
+    reading.refused(math.inf)
     assert transport.reads
     clock.advance(0.001)
-    reading.refused()
+    reading.refused(math.inf)
     assert not transport.reads
     clock.advance(0.004)
     assert not transport.reads
@@ -73,10 +74,43 @@ def test_a_refused_call_now_and_then_makes_no_connection_rest(
     reading: Reading, clock: Clock, transport: Transport
 ) -> None:
     for _ in range(5):
-        reading.refused()
+        reading.refused(math.inf)
         clock.advance(0.003)
         assert transport.reads
     assert clock.handles == []
+
+
+@pytest.mark.parametrize(("patience", "rest"), [(0.05, 0.002), (0.1, 0.004), (0.125, 0.005), (10, 0.005)])
+def test_a_rest_takes_little_of_the_time_that_the_callers_have(
+    patience: float, rest: float, reading: Reading, clock: Clock, transport: Transport
+) -> None:
+    _rest(reading, patience)
+    clock.advance(0.9 * rest)
+    assert not transport.reads
+    clock.advance(0.2 * rest)
+    assert transport.reads
+
+
+def test_the_caller_who_has_least_time_counts_for_those_that_come_after_it(
+    reading: Reading, clock: Clock, transport: Transport
+) -> None:
+    reading.refused(0.05)
+    clock.advance(1)
+    _rest(reading, 10)
+    clock.advance(0.0025)
+    assert transport.reads
+
+    for _ in range(200):
+        reading.refused(10)
+        clock.advance(1)
+    _rest(reading, 10)
+    clock.advance(0.0025)
+    assert not transport.reads
+
+
+def test_calls_without_any_time_make_no_connection_rest(reading: Reading, transport: Transport) -> None:
+    _rest(reading, 0)
+    assert transport.reads
 
 
 def test_connections_end_their_rests_together_and_rest_anew(clock: Clock) -> None:
