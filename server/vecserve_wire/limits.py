@@ -34,7 +34,7 @@ class Limits:
     keepalive_timeout: float = 20.0
     """That it has to answer."""
     rest: float = 0.01
-    """That a connection is not read, at most, after a call that was answered without a handler, as many others were; less
-    if their deadlines are short."""
+    """That a connection is not read, at most, after a call that was answered without a handler, as many others were;
+    less if their deadlines are short."""
     min_ping: float = 0.0
     """Between a peer's own pings: one that sends more without calls is disconnected."""

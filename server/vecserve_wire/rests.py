@@ -16,9 +16,6 @@ _OF_PATIENCE = 0.04
 # By how much the least time that such a caller has grows with each that has more: the last hundred or so count.
 _FORGETTING = 1.01
 
-# How long after a rest the first of what came meanwhile is read, on a busy event loop.
-_SOON = 0.002
-
 
 class Rests:
     """Of all connections of a server: those that rest end it together."""
@@ -61,8 +58,9 @@ class Reading:
         self._transport: asyncio.Transport | None = None
         self._can_rest = False
         self._held = self._resting = False
-        # The latest rest's times, of which the end is forgotten once something was read.
-        self._began = self._ended = -math.inf
+        self._began = 0.0
+        self._after = False
+        """Whether what is read now may have come during the rest that has just ended."""
 
     def start(self, transport: asyncio.Transport) -> None:
         """The connection is there, and is read."""
@@ -85,25 +83,24 @@ class Reading:
         seconds = self._rests.due(now, patience)
         if seconds and self._can_rest and not self._resting:
             self._resting = True
-            self._began, self._ended = now, math.inf
+            self._began, self._after = now, False
             self._rests.begin(self, seconds, self._loop)
             self._set()
 
     def end_rest(self) -> None:
         """Reads what has come meanwhile."""
-        self._resting = False
-        self._ended = self._loop.time()
+        self._resting, self._after = False, True
         self._set()
+        # The event loop looks at its sockets between one round and the next.
+        self._loop.call_soon(self._loop.call_soon, self.taken)
 
     def delay(self) -> float:
         """Seconds for which what is being read may have waited in a rest."""
-        now = self._loop.time()
-        return now - self._began if self._ended <= now <= self._ended + _SOON else 0.0
+        return self._loop.time() - self._began if self._after else 0.0
 
     def taken(self) -> None:
-        """Something was read: what comes next has come after the rest."""
-        if not self._resting:
-            self._ended = -math.inf
+        """All that came during a rest was read: what comes next has come after it."""
+        self._after = False
 
     def _set(self) -> None:
         transport = self._transport

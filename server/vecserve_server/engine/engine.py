@@ -30,15 +30,20 @@ from vecserve_server.engine.served import Served, prepare
 from vecserve_server.engine.settings import EngineSettings
 from vecserve_server.engine.terms import Terms
 from vecserve_server.engine.timings import Timings
+from vecserve_server.engine.together import Together
 from vecserve_server.models.inputs import AnyImageInputs, AnyInputs, AnyTextInputs, PreparedItem
 from vecserve_server.models.model import AnyModel, ImageModel, TextModel
 
-# About how many tokens one text may have, prompt included, to be tokenized on the event loop. 128 bytes took 85 to
-# 142 µs, depending on the script, where the way to a thread and back alone took 173 µs.
-_INLINE_TOKENS = 34
+# About how many tokens a call's texts may have, prompts included, to be tokenized on the event loop, which takes half a
+# millisecond. The way to a thread and back alone takes 0.2 ms of the processor's time, and on a busy server 2 ms. Bulk
+# work stays off the event loop, unless it takes less than that way.
+_INLINE_TOKENS = {Priority.INTERACTIVE: 512, Priority.BULK: 128}
 
 # Of a call that was refused before it was read.
 _NO_MODEL = ""
+
+_Prepare = Callable[[Served, AnyInputs, int, Terms], Coroutine[Any, Any, list[PreparedItem]]]
+"""Preprocesses the inputs of a call, of about so many units."""
 
 
 @dataclass(slots=True)
@@ -78,6 +83,7 @@ class Engine:
         # Predicted seconds of each call that is being preprocessed: a running sum would keep what was rounded off, and
         # an idle engine would have calls wait.
         self._preparing: dict[Priority, list[float]] = {priority: [] for priority in Priority}
+        self._together = Together()
         self._computing = Computing(settings, clock, self._observer, self._offer_room, self._change)
         self._served: dict[AnyModel, Served] = {}
         # One for each priority, or interactive calls would wait behind bulk ones.
@@ -157,12 +163,12 @@ class Engine:
             ModelNotFoundError: the model was unloaded.
         """
         size = model.estimate(inputs)
-        inline = len(inputs) == 1 and size <= _INLINE_TOKENS
-        return self._embed(model, inputs, size, terms, inline=inline)
+        inline = size <= _INLINE_TOKENS[terms.priority]
+        return self._embed(model, inputs, size, terms, self._prepare_inline if inline else self._prepare)
 
     def embed_images(self, model: ImageModel, inputs: AnyImageInputs, terms: Terms) -> Coroutine[Any, Any, Embeddings]:
         """As `embed_texts`, for images."""
-        return self._embed(model, inputs, len(inputs), terms, inline=False)
+        return self._embed(model, inputs, len(inputs), terms, self._prepare)
 
     def refusal(self, priority: Priority, patience: float, coming: int = 0) -> OverloadedError | None:
         """Why a call that comes now is refused, even if it asks for as little as any of the latest did.
@@ -179,7 +185,9 @@ class Engine:
             self._observer.refused(_NO_MODEL, _reason(error))
         return error
 
-    async def _embed(self, model: AnyModel, inputs: AnyInputs, size: int, terms: Terms, *, inline: bool) -> Embeddings:
+    async def _embed(
+        self, model: AnyModel, inputs: AnyInputs, size: int, terms: Terms, prepare_items: _Prepare
+    ) -> Embeddings:
         if not size:
             raise InvalidInputError([Violation("inputs", "is empty")])
         served = self._served.get(model)
@@ -190,10 +198,7 @@ class Engine:
         self._enter(served)
         try:
             await self._admit(served, inputs, size, terms)
-            if inline:
-                items = model.prepare(inputs)  # pyright: ignore[reportArgumentType] (each model takes its own inputs)
-            else:
-                items = await self._prepare(served, inputs, size, terms)
+            items = await prepare_items(served, inputs, size, terms)
             progress.prepared = prepared = self.clock()
             self._require_working(served)
             call = await self._computing.compute(served, items, terms)
@@ -273,7 +278,15 @@ class Engine:
         for level in priority.ahead:
             if self._preparing[level]:
                 preparing += sum(self._preparing[level])
+            preparing += self._together.work(level)
         return self._computing.wait(priority, preparing)
+
+    def _prepare_inline(
+        self, served: Served, inputs: AnyInputs, size: int, terms: Terms
+    ) -> Coroutine[Any, Any, list[PreparedItem]]:
+        """Preprocesses on the event loop, together with others."""
+        work = served.lanes[terms.priority].cost.batch_seconds(size)
+        return self._together.prepare(served.model, inputs, size, terms.priority, work)
 
     async def _prepare(self, served: Served, inputs: AnyInputs, size: int, terms: Terms) -> list[PreparedItem]:
         """Preprocesses on a thread; meanwhile the call counts as work to come."""

@@ -116,3 +116,7 @@ class InvalidItemsError(ValueError):
     def __init__(self, problems: Mapping[int, str]) -> None:
         super().__init__("; ".join(f"item {index} {problem}" for index, problem in problems.items()))
         self.problems = problems
+
+
+Prepared = list[PreparedItem] | InvalidItemsError
+"""What becomes of one call's inputs: an item for each, in order; or why some can't be embedded."""

@@ -14,7 +14,9 @@ from vecserve_server.models.inputs import (
     AnyImageInputs,
     AnyTextInputs,
     InputLimits,
+    InvalidItemsError,
     PixelInputs,
+    Prepared,
     PreparedItem,
     TextInputs,
     TokenInputs,
@@ -55,13 +57,20 @@ class Model(ABC, Generic[InputsT]):
         """What names this version and no other: `name@version`."""
         return f"{self.name}@{self.version}"
 
-    @abstractmethod
     def prepare(self, inputs: InputsT) -> list[PreparedItem]:
         """Preprocesses inputs, in order.
 
         Raises:
             InvalidItemsError: names every input that can't be embedded, and why.
         """
+        (result,) = self.prepare_all([inputs])
+        if isinstance(result, InvalidItemsError):
+            raise result
+        return result
+
+    @abstractmethod
+    def prepare_all(self, calls: Sequence[InputsT]) -> list[Prepared]:
+        """Preprocesses the inputs of several calls in one go; what is wrong with one's is no matter to the others."""
 
     @abstractmethod
     def collate(self, payloads: Sequence[NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
@@ -111,10 +120,15 @@ class TextModel(Model[AnyTextInputs]):
         self.spec = spec
         self._preprocessor = TextPreprocessor(directory / TOKENIZER_FILE, spec, limits)
 
-    def prepare(self, inputs: AnyTextInputs) -> list[PreparedItem]:
-        if isinstance(inputs, TokenInputs):
+    def prepare_all(self, calls: Sequence[AnyTextInputs]) -> list[Prepared]:
+        texts = iter(self._preprocessor.prepare_all([inputs for inputs in calls if isinstance(inputs, TextInputs)]))
+        return [next(texts) if isinstance(inputs, TextInputs) else self._prepare_tokens(inputs) for inputs in calls]
+
+    def _prepare_tokens(self, inputs: TokenInputs) -> Prepared:
+        try:
             return prepare_tokens(inputs, self.spec.max_token_count, self._preprocessor.vocabulary_size)
-        return self._preprocessor.prepare(inputs)
+        except InvalidItemsError as error:
+            return error
 
     def collate(self, payloads: Sequence[NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         return pad(payloads, self.spec.pad_token_id)
@@ -156,10 +170,16 @@ class ImageModel(Model[AnyImageInputs]):
         self.spec = spec
         self._preprocessor = ImagePreprocessor(spec, limits)
 
-    def prepare(self, inputs: AnyImageInputs) -> list[PreparedItem]:
-        if isinstance(inputs, PixelInputs):
-            return prepare_pixels(inputs, self.spec)
-        return self._preprocessor.prepare(inputs)
+    def prepare_all(self, calls: Sequence[AnyImageInputs]) -> list[Prepared]:
+        return [self._prepare_images(inputs) for inputs in calls]
+
+    def _prepare_images(self, inputs: AnyImageInputs) -> Prepared:
+        try:
+            if isinstance(inputs, PixelInputs):
+                return prepare_pixels(inputs, self.spec)
+            return self._preprocessor.prepare(inputs)
+        except InvalidItemsError as error:
+            return error
 
     def collate(self, payloads: Sequence[NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         return {"pixels": np.stack(payloads)}

@@ -1,6 +1,7 @@
 """Texts to token ids, and token ids to padded batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from vecserve_server.models.inputs import InputLimits, InvalidItemsError, PreparedItem, TextInputs, Truncation
+from vecserve_server.models.inputs import (
+    InputLimits,
+    InvalidItemsError,
+    Prepared,
+    PreparedItem,
+    TextInputs,
+    Truncation,
+)
 from vecserve_server.models.manifest import ArtifactError, TextInput
 
 # Characters up to which a text is tokenized without letting go of the interpreter's lock, as only `encode_batch_fast`
@@ -48,32 +56,33 @@ class TextPreprocessor:
                 f"room beside the {self._prefix + self._suffix} special tokens of every text"
             )
 
-    def prepare(self, inputs: TextInputs) -> list[PreparedItem]:
-        """One item per text, in order.
+    def prepare_all(self, calls: Sequence[TextInputs]) -> list[Prepared]:
+        """Of each call one item per text, in order; or what is wrong with its texts.
 
-        Raises:
-            InvalidItemsError: a text is empty, too long in characters, or in tokens under
-                `Truncation.NONE`; or a tokenizer without special tokens finds nothing in it.
+        A text may be empty, too long in characters, or in tokens under `Truncation.NONE`; or a tokenizer without
+        special tokens finds nothing in it.
         """
-        results = self._results(inputs)
-        problems = {i: result for i, result in enumerate(results) if isinstance(result, str)}
-        if problems:
-            raise InvalidItemsError(problems)
-        return cast("list[PreparedItem]", results)
+        results = iter(self._results([(text, inputs) for inputs in calls for text in inputs.texts]))
+        return [_items(list(islice(results, len(inputs)))) for inputs in calls]
 
-    def _results(self, inputs: TextInputs) -> list[PreparedItem | str]:
-        """What becomes of each text, in order: an item, or why there is none."""
-        prompt = self._spec.prompts[inputs.prompt] if inputs.prompt else ""
-        if len(inputs.texts) == 1:
-            text = inputs.texts[0]
-            return [self._refusal(text) or self._finish(self._encode_one(prompt + text, inputs), inputs)]
-        texts = [prompt + text for text in inputs.texts]
-        results: list[PreparedItem | str | None] = [self._refusal(text) for text in inputs.texts]
-        short = [i for i, refusal in enumerate(results) if not refusal and len(texts[i]) <= self._window]
-        for i, encoding in zip(short, self._encodings([texts[i] for i in short]), strict=True):
-            results[i] = self._finish(encoding, inputs)
+    def _results(self, texts: Sequence[tuple[str, TextInputs]]) -> list[PreparedItem | str]:
+        """What becomes of each text, read as its call says: an item, or why there is none."""
+        if len(texts) == 1:
+            text, inputs = texts[0]
+            return [self._refusal(text) or self._finish(self._encode_one(self._prompt(inputs) + text, inputs), inputs)]
+        results: list[PreparedItem | str | None] = [self._refusal(text) for text, _ in texts]
+        prompted = [self._prompt(inputs) + text for text, inputs in texts]
+        short = [i for i, refusal in enumerate(results) if not refusal and len(prompted[i]) <= self._window]
+        for i, encoding in zip(short, self._encodings([prompted[i] for i in short]), strict=True):
+            results[i] = self._finish(encoding, texts[i][1])
         # Of the long ones one by one: what a tokenizer makes of a long text may take 100 MB.
-        return [result or self._finish(self._encode_one(texts[i], inputs), inputs) for i, result in enumerate(results)]
+        return [
+            result or self._finish(self._encode_one(text, inputs), inputs)
+            for result, text, (_, inputs) in zip(results, prompted, texts, strict=True)
+        ]
+
+    def _prompt(self, inputs: TextInputs) -> str:
+        return self._spec.prompts[inputs.prompt] if inputs.prompt else ""
 
     def _finish(self, encoding: Encoding, inputs: TextInputs) -> PreparedItem | str:
         count = len(encoding)
@@ -150,6 +159,12 @@ class TextPreprocessor:
         keep = limit - len(prefix) - len(suffix)
         content = content[len(content) - keep :] if truncation is Truncation.START else content[:keep]
         return np.concatenate([prefix, content, suffix])
+
+
+def _items(results: Sequence[PreparedItem | str]) -> Prepared:
+    """The items of one call, if there is one for each of its texts."""
+    problems = {i: result for i, result in enumerate(results) if isinstance(result, str)}
+    return InvalidItemsError(problems) if problems else cast("list[PreparedItem]", results)
 
 
 def pad(payloads: Sequence[NDArray[Any]], pad_token_id: int) -> Mapping[str, NDArray[Any]]:

@@ -91,7 +91,7 @@ def begin(engine: Engine, model: GatedModel) -> Begin:
 
     async def begin(*texts: str, **terms: Any) -> asyncio.Task[Embeddings]:
         call = asyncio.create_task(engine.embed_texts(model, TextInputs(texts), Terms(**terms)))
-        for _ in range(3):
+        for _ in range(5):
             await asyncio.sleep(0)
         return call
 

@@ -14,7 +14,7 @@ from vecserve_server.engine.engine import Embeddings
 from vecserve_server.engine.observer import Drop, Observer, Refusal
 from vecserve_server.engine.scheduler import Batch
 from vecserve_server.engine.timings import Timings
-from vecserve_server.models.inputs import AnyTextInputs, InputLimits, PreparedItem
+from vecserve_server.models.inputs import AnyTextInputs, InputLimits, Prepared
 from vecserve_server.models.manifest import GRAPH_FILE, Manifest, TextInput
 from vecserve_server.models.model import TextModel
 from vecserve_server.models.session import Graph, SessionOptions
@@ -61,6 +61,10 @@ class Gate:
         assert self._open.wait(PATIENCE)
 
 
+MUCH = ("cat " * 100,) * 9
+"""Texts of one call that are too many to be tokenized on the event loop."""
+
+
 class GatedModel(TextModel):
     """The tiny text model, with a gate before each batch and each preprocessing on a thread, and a record of both."""
 
@@ -73,13 +77,13 @@ class GatedModel(TextModel):
         self.preparing = Gate()
         self.batches: list[list[list[int]]] = []
         self.prepared: list[int] = []
-        """How many texts were preprocessed at once."""
+        """How many texts of each call were preprocessed at once."""
 
-    def prepare(self, inputs: AnyTextInputs) -> list[PreparedItem]:
-        self.prepared.append(len(inputs))
+    def prepare_all(self, calls: Sequence[AnyTextInputs]) -> list[Prepared]:
+        self.prepared += map(len, calls)
         if threading.current_thread() is not threading.main_thread():
             self.preparing.pass_through()
-        return super().prepare(inputs)
+        return super().prepare_all(calls)
 
     def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         self.batches.append([payload.tolist() for payload in payloads])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vecserve_server.engine.cost import CostModel
 from vecserve_server.engine.instances import ENDING_SECONDS, Instances, Seat
 from vecserve_server.engine.priority import Priority
-from vecserve_server.models.inputs import AnyTextInputs, InvalidItemsError, PreparedItem, TextInputs
+from vecserve_server.models.inputs import AnyTextInputs, InvalidItemsError, Prepared, PreparedItem, TextInputs
 from vecserve_server.models.manifest import Manifest
 from vecserve_server.models.model import TextModel
 
@@ -187,12 +187,14 @@ class SimulatedModel(TextModel):
     def sample(self, size: int) -> PreparedItem:
         return PreparedItem(np.array([0, size]), size)
 
-    def prepare(self, inputs: AnyTextInputs) -> list[PreparedItem]:
+    def prepare_all(self, calls: Sequence[AnyTextInputs]) -> list[Prepared]:
+        return [self._prepare(inputs) for inputs in calls]
+
+    def _prepare(self, inputs: AnyTextInputs) -> Prepared:
         items = _parsed(inputs)
         self._loop.spend(1e-4 * sum(item.size for item in items))
-        if problems := {index: "is empty" for index, item in enumerate(items) if not item.size}:
-            raise InvalidItemsError(problems)
-        return items
+        problems = {index: "is empty" for index, item in enumerate(items) if not item.size}
+        return InvalidItemsError(problems) if problems else items
 
     def terminate(self, thread: int) -> None: ...
 

@@ -7,13 +7,15 @@ import math
 
 import pytest
 import pytest_asyncio
-from controlled import Begin, Clock, GatedModel, Recorder
+from controlled import MUCH, Begin, Clock, GatedModel, Recorder
 
 from vecserve_server.engine.admission import DeadlineUnmetError
 from vecserve_server.engine.engine import Embeddings, Engine
 from vecserve_server.engine.errors import NotReadyError, OverloadedError
 from vecserve_server.engine.observer import Refusal
 from vecserve_server.engine.priority import Priority
+from vecserve_server.engine.terms import Terms
+from vecserve_server.models.inputs import TextInputs
 
 Running = asyncio.Task[Embeddings]
 
@@ -96,7 +98,7 @@ async def test_a_call_that_is_cancelled_while_it_waits_for_room_lets_the_next_on
 
 async def test_a_stopping_engine_ends_the_wait_for_room(begin: Begin, engine: Engine, model: GatedModel) -> None:
     model.preparing.close()
-    preparing = await begin("cat", "mat")
+    preparing = await begin(*MUCH)
     await model.preparing.reached()
     calls = [await begin("cat", waits_for_room=True) for _ in range(3)]
 
@@ -114,7 +116,7 @@ async def test_interactive_calls_wait_for_room_in_a_line_of_their_own(
     running: Running, begin: Begin, model: GatedModel
 ) -> None:
     model.preparing.close()
-    preparing = await begin("cat", "mat", priority=Priority.BULK)
+    preparing = await begin(*MUCH, priority=Priority.BULK)
     await model.preparing.reached()
     bulk = await begin("cat", priority=Priority.BULK, waits_for_room=True)
     interactive = await begin("cat", waits_for_room=True)
@@ -151,7 +153,7 @@ async def test_work_that_is_being_preprocessed_counts_as_queued(
     begin: Begin, model: GatedModel, recorder: Recorder
 ) -> None:
     model.preparing.close()
-    preparing = await begin("cat", "mat")
+    preparing = await begin(*MUCH)
     await model.preparing.reached()
 
     with pytest.raises(OverloadedError):
@@ -162,11 +164,20 @@ async def test_work_that_is_being_preprocessed_counts_as_queued(
     assert (await (await begin("cat"))).vectors.shape == (1, 8)
 
 
+async def test_work_that_came_in_the_same_round_counts_as_queued(engine: Engine, model: GatedModel) -> None:
+    calls = [engine.embed_texts(model, TextInputs(["cat"]), Terms()) for _ in range(2)]
+
+    first, second = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert not isinstance(first, BaseException)
+    assert isinstance(second, OverloadedError)
+
+
 async def test_bulk_work_that_is_being_preprocessed_does_not_count_for_interactive_calls(
     begin: Begin, model: GatedModel, clock: Clock
 ) -> None:
     model.preparing.close()
-    bulk = await begin("cat", "mat", priority=Priority.BULK)
+    bulk = await begin(*MUCH, priority=Priority.BULK)
     await model.preparing.reached()
 
     assert (await (await begin("cat", deadline=clock() + 1))).vectors.shape == (1, 8)

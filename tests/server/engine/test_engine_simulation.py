@@ -41,7 +41,14 @@ from vecserve_server.engine.scheduler import Batch
 from vecserve_server.engine.served import Served, prepare
 from vecserve_server.engine.settings import EngineSettings
 from vecserve_server.engine.terms import Terms
-from vecserve_server.models.inputs import AnyTextInputs, InvalidItemsError, PreparedItem, TextInputs
+from vecserve_server.models.inputs import (
+    AnyInputs,
+    AnyTextInputs,
+    InvalidItemsError,
+    Prepared,
+    PreparedItem,
+    TextInputs,
+)
 from vecserve_server.models.manifest import Manifest
 from vecserve_server.models.model import TextModel
 
@@ -116,7 +123,7 @@ class Simulation:
             world.instances, 1, 128, 4, world.longest_wait, {"slow": 2.0}, RUN_TIMEOUT, MOST_FAILURES
         )
         with patch.object(computing, "Instances", self._make_instances):
-            self.engine = Engine(Catalog(models), limits, self.loop.time, self.recorder)
+            self.engine = AuditedEngine(self, Catalog(models), limits, self.loop.time, self.recorder)
         self.served += map(self.engine.served, models)
         self._runs = itertools.cycle(world.runs)
         for model in models:
@@ -303,8 +310,21 @@ class AuditedInstances(SimulatedInstances):
         self._drop(model, items)
 
 
+class AuditedEngine(Engine):
+    """Tells the simulation which calls were let in."""
+
+    def __init__(self, simulation: Simulation, *args: Any) -> None:
+        super().__init__(*args)
+        self._simulation = simulation
+
+    async def _admit(self, served: Served, inputs: AnyInputs, size: int, terms: Terms) -> None:
+        await super()._admit(served, inputs, size, terms)
+        assert isinstance(inputs, TextInputs)
+        self._simulation.let_in.append(int(inputs.texts[0].split()[0]))
+
+
 class AuditedModel(SimulatedModel):
-    """Tells the simulation which calls were let in, and which inputs failed."""
+    """Tells the simulation which inputs failed."""
 
     def __init__(self, simulation: Simulation, name: str, manifest: Manifest, version: str) -> None:
         super().__init__(name, manifest, simulation.loop, COSTS[name], version)
@@ -319,12 +339,12 @@ class AuditedModel(SimulatedModel):
         self._simulation.trials.add(int(item.payload[0]))
         return item
 
-    def prepare(self, inputs: AnyTextInputs) -> list[PreparedItem]:
-        assert isinstance(inputs, TextInputs)
-        self._simulation.let_in.append(int(inputs.texts[0].split()[0]))
-        items = super().prepare(inputs)
-        self._own.update(int(item.payload[0]) for item in items)
-        return items
+    def prepare_all(self, calls: Sequence[AnyTextInputs]) -> list[Prepared]:
+        results = super().prepare_all(calls)
+        for items in results:
+            if not isinstance(items, InvalidItemsError):
+                self._own.update(int(item.payload[0]) for item in items)
+        return results
 
     def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         numbers = {int(number) for number, _ in payloads}

@@ -1,8 +1,9 @@
 import asyncio
 import threading
+from collections.abc import Sequence
 
 import pytest
-from controlled import PATIENCE, Begin, GatedModel, Recorder
+from controlled import MUCH, PATIENCE, Begin, GatedModel, Recorder
 
 from vecserve_server.engine.call import WorkItem
 from vecserve_server.engine.engine import Engine
@@ -70,8 +71,10 @@ async def test_stopping_finishes_what_runs_and_fails_what_waits(
     await engine.idle()
 
 
-@pytest.mark.parametrize("texts", [["cat"], ["cat", "mat"]], ids=["inline", "on a thread"])
-async def test_a_stopped_engine_refuses_calls_as_not_ready(engine: Engine, model: GatedModel, texts: list[str]) -> None:
+@pytest.mark.parametrize("texts", [("cat",), MUCH], ids=["inline", "on a thread"])
+async def test_a_stopped_engine_refuses_calls_as_not_ready(
+    engine: Engine, model: GatedModel, texts: Sequence[str]
+) -> None:
     await engine.stop()
 
     with pytest.raises(NotReadyError):
@@ -81,8 +84,8 @@ async def test_a_stopped_engine_refuses_calls_as_not_ready(engine: Engine, model
 
 async def test_calls_still_in_preprocessing_fail_as_not_ready(engine: Engine, begin: Begin, model: GatedModel) -> None:
     model.preparing.close()
-    on_the_thread = await begin("cat", "mat")
-    behind_it = await begin("cat", "mat")
+    on_the_thread = await begin(*MUCH)
+    behind_it = await begin(*MUCH)
     await model.preparing.reached()
 
     await engine.stop()

@@ -1,7 +1,7 @@
 import asyncio
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from vecserve_server.models.inputs import (
     AnyTextInputs,
     ImageInputs,
     InvalidItemsError,
-    PreparedItem,
+    Prepared,
     TextInputs,
     TokenInputs,
 )
@@ -34,11 +34,12 @@ class Tokenizing(GatedModel):
         super().__init__(artifact)
         self.threads: dict[str, str] = {}
 
-    def prepare(self, inputs: AnyTextInputs) -> list[PreparedItem]:
+    def prepare_all(self, calls: Sequence[AnyTextInputs]) -> list[Prepared]:
+        (inputs,) = calls
         assert isinstance(inputs, TextInputs)
         thread = threading.current_thread().name
         self.threads |= dict.fromkeys(inputs.texts, thread)
-        return super().prepare(inputs) if "bulk" in thread else self._preprocessor.prepare(inputs)
+        return super().prepare_all(calls) if "bulk" in thread else self._preprocessor.prepare_all([inputs])
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from vecserve_server.models.inputs import InputLimits, InvalidItemsError, TextInputs, Truncation
+from vecserve_server.models.inputs import InputLimits, InvalidItemsError, PreparedItem, TextInputs, Truncation
 from vecserve_server.models.manifest import TOKENIZER_FILE, ArtifactError, TextInput
 from vecserve_server.models.model import TextModel
 from vecserve_server.models.text import TextPreprocessor, pad
@@ -58,13 +58,21 @@ def reference(text_artifact: Path, spec: TextInput) -> Tokenize:
     return tokenize
 
 
+def _prepare(preprocessor: TextPreprocessor, inputs: TextInputs) -> list[PreparedItem]:
+    """The items of one call; raises what is wrong with its texts."""
+    (result,) = preprocessor.prepare_all([inputs])
+    if isinstance(result, InvalidItemsError):
+        raise result
+    return result
+
+
 @pytest.mark.parametrize(("truncation", "cut"), [(Truncation.END, "right"), (Truncation.START, "left")])
 def test_a_long_text_of_which_a_part_is_read_has_the_tokens_of_the_whole(
     preprocessor: TextPreprocessor, reference: Tokenize, truncation: Truncation, cut: str
 ) -> None:
     texts = [attack.text for attack in attacks(4990)] + ["cat mat [SEP] hello world, " * 150]
 
-    items = preprocessor.prepare(TextInputs(texts, truncation))
+    items = _prepare(preprocessor, TextInputs(texts, truncation))
 
     assert [item.payload.tolist() for item in items] == reference(texts, 64, cut)
 
@@ -75,7 +83,7 @@ def test_tokens_are_those_of_transformers(
     preprocessor: TextPreprocessor, reference: Tokenize, spec: TextInput, truncation: Truncation, cut: str, prompt: str
 ) -> None:
     prompts = {"": "", **spec.prompts}
-    items = preprocessor.prepare(TextInputs(TEXTS, truncation, prompt))
+    items = _prepare(preprocessor, TextInputs(TEXTS, truncation, prompt))
 
     prompted = [prompts[prompt] + text for text in TEXTS]
     assert [item.payload.tolist() for item in items] == reference(prompted, 64, cut)
@@ -96,15 +104,15 @@ def test_any_text_at_any_limit_is_read_as_transformers_reads_it(
     spec = spec.model_copy(update={"max_token_count": limit})
     preprocessor = TextPreprocessor(text_artifact / TOKENIZER_FILE, spec, InputLimits())
 
-    (item,) = preprocessor.prepare(TextInputs([text], side[0]))
+    (item,) = _prepare(preprocessor, TextInputs([text], side[0]))
 
     assert [item.payload.tolist()] == reference([text], limit, side[1])
 
 
 @pytest.mark.parametrize("text", ["cat", "a" * 256, "a" * 257, "cat mat " * 100])
 def test_a_text_is_read_alone_as_among_others(preprocessor: TextPreprocessor, text: str) -> None:
-    (alone,) = preprocessor.prepare(TextInputs([text], prompt="query"))
-    among_others, _ = preprocessor.prepare(TextInputs([text, "hello"], prompt="query"))
+    (alone,) = _prepare(preprocessor, TextInputs([text], prompt="query"))
+    among_others, _ = _prepare(preprocessor, TextInputs([text, "hello"], prompt="query"))
 
     assert alone.payload.tolist() == among_others.payload.tolist()
     assert (alone.truncated, alone.token_count) == (among_others.truncated, among_others.token_count)
@@ -113,7 +121,7 @@ def test_a_text_is_read_alone_as_among_others(preprocessor: TextPreprocessor, te
 def test_without_truncation_what_fits_is_read_whole(preprocessor: TextPreprocessor, reference: Tokenize) -> None:
     texts = ["cat " * 61 + "mat", "hello"]
 
-    items = preprocessor.prepare(TextInputs(texts, Truncation.NONE))
+    items = _prepare(preprocessor, TextInputs(texts, Truncation.NONE))
 
     assert [item.payload.tolist() for item in items] == reference(texts, 10_000, "right")
     assert [item.truncated for item in items] == [False, False]
@@ -121,7 +129,7 @@ def test_without_truncation_what_fits_is_read_whole(preprocessor: TextPreprocess
 
 def test_without_truncation_every_text_that_is_too_long_is_named(preprocessor: TextPreprocessor) -> None:
     with pytest.raises(InvalidItemsError) as refusal:
-        preprocessor.prepare(TextInputs(["cat " * 63, "cat", "cat " * 100], Truncation.NONE))
+        _prepare(preprocessor, TextInputs(["cat " * 63, "cat", "cat " * 100], Truncation.NONE))
 
     assert refusal.value.problems == {
         0: "has 65 tokens or more, and the model reads at most 64: shorten it or allow truncation",
@@ -133,14 +141,14 @@ def test_the_prompt_counts_as_tokens_of_the_text(preprocessor: TextPreprocessor)
     text = TextInputs(["cat " * 61], Truncation.NONE, "query")
 
     with pytest.raises(InvalidItemsError, match="has 65 tokens"):
-        preprocessor.prepare(text)
+        _prepare(preprocessor, text)
 
 
 def test_all_that_is_wrong_with_a_batch_is_named_at_once_and_in_order(preprocessor: TextPreprocessor) -> None:
     texts = ["cat", "cat " * 63, "", "a" * 5001, "a" * 5000, ""]
 
     with pytest.raises(InvalidItemsError) as refusal:
-        preprocessor.prepare(TextInputs(texts, Truncation.NONE))
+        _prepare(preprocessor, TextInputs(texts, Truncation.NONE))
 
     assert list(refusal.value.problems.items()) == [
         (1, "has 65 tokens or more, and the model reads at most 64: shorten it or allow truncation"),
@@ -152,12 +160,12 @@ def test_all_that_is_wrong_with_a_batch_is_named_at_once_and_in_order(preprocess
 
 def test_a_prompt_does_not_make_an_empty_text_valid(preprocessor: TextPreprocessor) -> None:
     with pytest.raises(InvalidItemsError, match="item 0 is empty"):
-        preprocessor.prepare(TextInputs([""], prompt="query"))
+        _prepare(preprocessor, TextInputs([""], prompt="query"))
 
 
 def test_a_batch_of_nothing_but_refused_texts_is_refused(preprocessor: TextPreprocessor) -> None:
     with pytest.raises(InvalidItemsError) as refusal:
-        preprocessor.prepare(TextInputs(["", ""]))
+        _prepare(preprocessor, TextInputs(["", ""]))
 
     assert refusal.value.problems == {0: "is empty", 1: "is empty"}
 
@@ -194,7 +202,7 @@ def test_a_text_in_which_a_bare_tokenizer_finds_nothing_is_refused(tmp_path: Pat
     bare.save(str(tmp_path / TOKENIZER_FILE))
 
     with pytest.raises(InvalidItemsError) as refused:
-        TextPreprocessor(tmp_path / TOKENIZER_FILE, spec, InputLimits()).prepare(TextInputs(["a", " "]))
+        _prepare(TextPreprocessor(tmp_path / TOKENIZER_FILE, spec, InputLimits()), TextInputs(["a", " "]))
 
     assert refused.value.problems == {1: "has no tokens"}
 
@@ -215,3 +223,24 @@ def test_a_refused_text_is_named_by_its_place_among_long_ones(text_model: TextMo
         text_model.prepare(TextInputs(texts, truncation=Truncation.NONE))
 
     assert list(refused.value.problems) == [1, 2, 3]
+
+
+def test_texts_of_several_calls_are_read_together_as_each_call_says(preprocessor: TextPreprocessor) -> None:
+    calls = [
+        TextInputs(["cat " * 100], Truncation.START),
+        TextInputs(["cat", ""]),
+        TextInputs(["the cat", "mat"], prompt="query"),
+        TextInputs(["cat " * 100], Truncation.NONE),
+        TextInputs(["cat " * 1000 + "mat"], Truncation.START),
+    ]
+
+    first, refused, prompted, too_long, last = preprocessor.prepare_all(calls)
+
+    for together, alone in ((first, calls[0]), (prompted, calls[2]), (last, calls[4])):
+        assert not isinstance(together, InvalidItemsError)
+        expected = [item.payload.tolist() for item in _prepare(preprocessor, alone)]
+        assert [item.payload.tolist() for item in together] == expected
+    assert isinstance(refused, InvalidItemsError)
+    assert refused.problems == {1: "is empty"}
+    assert isinstance(too_long, InvalidItemsError)
+    assert list(too_long.problems) == [0]

@@ -1,5 +1,6 @@
 """An event loop's time and timers, which tests move."""
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ class Clock:
     def __init__(self) -> None:
         self.now = 100.0
         self.handles: list[Handle] = []
+        self._soon: deque[Callable[[], None]] = deque()
 
     def time(self) -> float:
         return self.now
@@ -27,7 +29,13 @@ class Clock:
         self.handles.append(Handle(self.now + delay, partial(act, *arguments)))
         return self.handles[-1]
 
+    def call_soon(self, act: Callable[..., Any], *arguments: Any) -> None:
+        """Acts before the time is next moved."""
+        self._soon.append(partial(act, *arguments))
+
     def advance(self, seconds: float) -> None:
+        while self._soon:
+            self._soon.popleft()()
         end = self.now + seconds
         while due := [handle for handle in self.handles if handle.at <= end and not handle.cancelled]:
             first = min(due, key=lambda handle: handle.at)

@@ -1,0 +1,109 @@
+"""Preprocessing on the event loop, for what takes next to no time."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from vecserve_server.engine.priority import Priority
+from vecserve_server.models.inputs import AnyInputs, Prepared, PreparedItem
+from vecserve_server.models.model import AnyModel
+
+# Units that are preprocessed in one go, unless a single call has more: about a millisecond of texts, in which the event
+# loop does nothing else.
+_MOST_UNITS = 1024
+
+
+@dataclass(slots=True)
+class _Member:
+    """One call of a group."""
+
+    model: AnyModel
+    inputs: AnyInputs
+    prepared: asyncio.Future[list[PreparedItem]]
+
+
+@dataclass(eq=False, slots=True)
+class _Group:
+    """Calls whose inputs are preprocessed in one go."""
+
+    members: list[_Member] = field(default_factory=list[_Member])
+    size: int = 0
+    """Units of all of them."""
+    work: dict[Priority, float] = field(default_factory=lambda: dict.fromkeys(Priority, 0.0))
+    """Predicted seconds of computing them, by priority."""
+
+
+class Together:
+    """Preprocesses in one go what comes in one round of the event loop, to which it belongs.
+
+    One by one, with the other work of their calls in between, short texts took 45 µs each to tokenize; one after
+    another they take 20 µs, as the processor's caches then still hold what the tokenizer needs.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Group] = deque()
+        """Not begun; the last one may grow."""
+        self._groups: list[_Group] = []
+        """Whose calls are not all in the queue yet."""
+
+    def work(self, priority: Priority) -> float:
+        """Predicted seconds of calls that are on their way into the queue."""
+        work = 0.0
+        for group in self._groups:
+            work += group.work[priority]
+        return work
+
+    async def prepare(
+        self, model: AnyModel, inputs: AnyInputs, size: int, priority: Priority, work: float
+    ) -> list[PreparedItem]:
+        """Preprocesses inputs of about `size` units, which are predicted to take `work` seconds to compute.
+
+        Raises:
+            InvalidItemsError: names the inputs that can't be embedded.
+        """
+        loop = asyncio.get_running_loop()
+        group = self._group_for(size, loop)
+        prepared: asyncio.Future[list[PreparedItem]] = loop.create_future()
+        group.members.append(_Member(model, inputs, prepared))
+        group.size += size
+        group.work[priority] += work
+        try:
+            return await prepared
+        finally:
+            del prepared  # an error's traceback leads here, and it to the error
+
+    def _group_for(self, size: int, loop: asyncio.AbstractEventLoop) -> _Group:
+        if self._waiting and self._waiting[-1].size + size <= _MOST_UNITS:
+            return self._waiting[-1]
+        group = _Group()
+        if not self._waiting:
+            loop.call_soon(self._prepare_next, loop)
+        self._waiting.append(group)
+        self._groups.append(group)
+        return group
+
+    def _prepare_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        group = self._waiting.popleft()
+        by_model: dict[AnyModel, list[_Member]] = {}
+        for member in group.members:
+            by_model.setdefault(member.model, []).append(member)
+        for model, members in by_model.items():
+            for member, result in zip(members, _results(model, members), strict=True):
+                if member.prepared.done():  # the caller was cancelled
+                    continue
+                if isinstance(result, Exception):
+                    member.prepared.set_exception(result)
+                else:
+                    member.prepared.set_result(result)
+        loop.call_soon(self._groups.remove, group)  # once they have gone on, into the queue
+        if self._waiting:
+            loop.call_soon(self._prepare_next, loop)
+
+
+def _results(model: AnyModel, members: Sequence[_Member]) -> Sequence[Prepared | Exception]:
+    """What becomes of each call."""
+    try:
+        return model.prepare_all([member.inputs for member in members])  # pyright: ignore[reportArgumentType]
+    except Exception as error:
+        return [error] * len(members)
