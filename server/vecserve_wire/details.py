@@ -22,7 +22,7 @@ class Details:
     """What its handler would be given."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A status in place of a handler: the call is answered at once, and its messages are not read."""
 

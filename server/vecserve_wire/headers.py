@@ -208,12 +208,22 @@ def _status(code: int, message: str) -> bytes:
 
 
 def _block(metadata: Metadata) -> bytes:
-    return b"".join([_literal(name, _value(name, value)) for name, value in metadata])
+    return b"".join(
+        [
+            _binary_literal(name, value) if name.endswith(_BINARY) else _literal(name, _plain(value))
+            for name, value in metadata
+        ]
+    )
 
 
-def _value(name: str, value: str | bytes) -> bytes:
-    if name.endswith(_BINARY):
-        return base64.b64encode(value if isinstance(value, bytes) else value.encode()).rstrip(b"=")
+@lru_cache(maxsize=256)
+def _binary_literal(name: str, value: str | bytes) -> bytes:
+    """The details of a status, mostly, which many calls share under overload."""
+    content = value if isinstance(value, bytes) else value.encode()
+    return _literal(name, base64.b64encode(content).rstrip(b"="))
+
+
+def _plain(value: str | bytes) -> bytes:
     return value if isinstance(value, bytes) else value.encode("latin-1", "replace")
 
 

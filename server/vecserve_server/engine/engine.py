@@ -181,9 +181,13 @@ class Engine:
             wait += coming * least.queued / self.settings.instances
         error = refusal(wait, least.within(patience), patience, self.settings.max_queue_seconds)
         if error:
-            least.refused()
-            self._observer.refused(_NO_MODEL, _reason(error))
+            self.refuse_alike(priority, error)
         return error
+
+    def refuse_alike(self, priority: Priority, error: OverloadedError) -> None:
+        """Takes note of one more call that is refused as `refusal` said of another."""
+        self._least_work[priority].refused()
+        self._observer.refused(_NO_MODEL, _reason(error))
 
     async def _embed(
         self, model: AnyModel, inputs: AnyInputs, size: int, terms: Terms, prepare_items: _Prepare

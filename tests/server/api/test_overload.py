@@ -21,10 +21,16 @@ class FullEngine:
     def __init__(self, room: int = 0) -> None:
         self.room = room
         self.asked: list[tuple[Priority, float, int]] = []
+        self.alike = 0
+        """Calls that were refused without asking."""
 
     def refusal(self, priority: Priority, patience: float, coming: int = 0) -> OverloadedError | None:
         self.asked.append((priority, patience, coming))
         return REFUSED if priority is Priority.INTERACTIVE and coming >= self.room else None
+
+    def refuse_alike(self, priority: Priority, error: OverloadedError) -> None:
+        assert (priority, error) == (Priority.INTERACTIVE, REFUSED)
+        self.alike += 1
 
 
 def check_of(engine: FullEngine) -> OverloadCheck:
@@ -38,7 +44,7 @@ def details(method: str = TEXT, timeout: float | None = None, *metadata: tuple[s
 
 
 @pytest.mark.parametrize("method", [TEXT, "/vecserve.v1.EmbeddingService/EmbedImage"])
-def test_calls_that_compute_are_refused_while_the_engine_has_too_much_to_do(method: str) -> None:
+async def test_calls_that_compute_are_refused_while_the_engine_has_too_much_to_do(method: str) -> None:
     assert check_of(FullEngine())(details(method)) is REFUSED
 
 
@@ -58,7 +64,7 @@ def test_calls_that_wait_or_compute_nothing_or_say_later_how_urgent_they_are_are
     assert engine.asked == []
 
 
-def test_the_engine_is_told_how_urgent_the_call_is_and_how_long_its_caller_waits() -> None:
+async def test_the_engine_is_told_how_urgent_the_call_is_and_how_long_its_caller_waits() -> None:
     engine = FullEngine()
     check = check_of(engine)
 
@@ -75,11 +81,11 @@ async def test_bulk_calls_are_judged_by_themselves() -> None:
     assert check(details()) is REFUSED
 
 
-def test_a_priority_that_is_none_is_left_to_the_handler() -> None:
+async def test_a_priority_that_is_none_is_left_to_the_handler() -> None:
     assert check_of(FullEngine())(details(TEXT, None, ("x-vecserve-priority", "urgent"))) is None
 
 
-def test_a_server_that_is_loading_or_ending_is_left_to_the_handler() -> None:
+async def test_a_server_that_is_loading_or_ending_is_left_to_the_handler() -> None:
     gate = Gate()
     check = OverloadCheck(gate)
     assert check(details()) is None
@@ -95,4 +101,26 @@ async def test_of_calls_that_come_together_no_more_pass_than_have_room() -> None
     assert [check(details()) for _ in range(4)] == [None, None, REFUSED, REFUSED]
 
     await asyncio.sleep(0)  # they are with the engine now, which knows of them
+    assert check(details()) is None
+
+
+async def test_who_waits_no_longer_than_one_who_was_just_refused_is_told_the_same() -> None:
+    engine = FullEngine()
+    check = check_of(engine)
+
+    assert [check(details(TEXT, timeout)) for timeout in (0.25, 0.25, 0.1, 0.3, 0.3, 0.2)] == [REFUSED] * 6
+
+    assert [patience for _, patience, _ in engine.asked] == [0.25, 0.3]
+    assert engine.alike == 4
+
+
+async def test_a_refusal_holds_for_calls_that_come_together_and_of_the_same_priority() -> None:
+    engine = FullEngine()
+    check = check_of(engine)
+    assert check(details()) is REFUSED
+    assert check(details(TEXT, None, ("x-vecserve-priority", "bulk"))) is None
+
+    await asyncio.sleep(0)
+    engine.room = 1
+
     assert check(details()) is None
