@@ -235,11 +235,11 @@ class Engine:
     async def _admit(self, served: Served, inputs: AnyInputs, size: int, terms: Terms) -> None:
         """Returns when the call may begin; at once, unless it waits for room."""
         lane = served.lanes[terms.priority]
-        cost, full = lane.cost, lane.policy.full
+        cost = lane.cost
         spread = min(len(inputs), self.settings.instances)
         share = size if spread == 1 else math.ceil(size / spread)
         work = cost.batch_seconds(share) + self._preprocessing.seconds(served.model, inputs, size)
-        self._least_work[terms.priority].observe(work, size / full * cost.batch_seconds(full))
+        self._least_work[terms.priority].observe(work, lane.queued_seconds(size))
         if terms.waits_for_room:
             await self._rooms[terms.priority].enter(lambda: self._fits(served, work, terms))
         else:
@@ -289,7 +289,7 @@ class Engine:
         self, served: Served, inputs: AnyInputs, size: int, terms: Terms
     ) -> Coroutine[Any, Any, list[PreparedItem]]:
         """Preprocesses on the event loop, together with others."""
-        work = served.lanes[terms.priority].cost.batch_seconds(size)
+        work = served.lanes[terms.priority].queued_seconds(size)
         return self._together.prepare(served.model, inputs, size, terms.priority, work)
 
     async def _prepare(self, served: Served, inputs: AnyInputs, size: int, terms: Terms) -> list[PreparedItem]:

@@ -51,6 +51,11 @@ class Lane:
     weight: float = 1.0
     """Share of the instances' time beside other models of the priority."""
 
+    def queued_seconds(self, size: int) -> float:
+        """Time of one instance that `size` units take in full batches."""
+        full = self.policy.full
+        return size / full * self.cost.batch_seconds(full)
+
 
 class _Queue:
     """What waits for one model at one priority."""
@@ -78,8 +83,7 @@ class _Queue:
 
     def seconds(self) -> float:
         """Time of one instance that the queue takes if its batches are full."""
-        full = self.lane.policy.full
-        return self.size / full * self.lane.cost.batch_seconds(full)
+        return self.lane.queued_seconds(self.size)
 
     def add(self, item: WorkItem) -> None:
         self._by_arrival[item] = None

@@ -165,6 +165,8 @@ async def test_work_that_is_being_preprocessed_counts_as_queued(
 
 
 async def test_work_that_came_in_the_same_round_counts_as_queued(engine: Engine, model: GatedModel) -> None:
+    for lane in engine.served(model).lanes.values():
+        lane.cost.fixed, lane.cost.per_unit = 0.0, 12.0
     calls = [engine.embed_texts(model, TextInputs(["cat"]), Terms()) for _ in range(2)]
 
     first, second = await asyncio.gather(*calls, return_exceptions=True)
