@@ -163,7 +163,7 @@ class Engine:
             ModelNotFoundError: the model was unloaded.
         """
         size = model.estimate(inputs)
-        inline = size <= _INLINE_TOKENS[terms.priority]
+        inline = model.tokens_to_find(inputs) <= _INLINE_TOKENS[terms.priority]
         return self._embed(model, inputs, size, terms, self._prepare_inline if inline else self._prepare)
 
     def embed_images(self, model: ImageModel, inputs: AnyImageInputs, terms: Terms) -> Coroutine[Any, Any, Embeddings]:

@@ -147,9 +147,14 @@ class TextModel(Model[AnyTextInputs]):
             tokens += min(limit, 2 + (prompt + len(text.encode())) // _BYTES_PER_TOKEN)
         return tokens
 
-    def bytes_to_tokenize(self, inputs: TextInputs) -> int:
-        """How much text there is, prompts included, in UTF-8."""
-        return len(inputs) * self._prompt_bytes(inputs) + sum(len(text.encode()) for text in inputs.texts)
+    def tokens_to_find(self, inputs: AnyTextInputs) -> int:
+        """About how many tokens the texts have, those included that the model will not read."""
+        if isinstance(inputs, TokenInputs):
+            return self.estimate(inputs)
+        prompt, tokens = self._prompt_bytes(inputs), 0
+        for text in inputs.texts:
+            tokens += 2 + (prompt + len(text.encode())) // _BYTES_PER_TOKEN
+        return tokens
 
     def _prompt_bytes(self, inputs: TextInputs) -> int:
         return len(self.spec.prompts[inputs.prompt].encode()) if inputs.prompt else 0

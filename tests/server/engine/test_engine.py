@@ -1,5 +1,6 @@
 import asyncio
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -70,6 +71,20 @@ async def test_tokens_give_the_vectors_of_their_texts_to_the_bit(engine: Engine,
         brought = await engine.embed_texts(model, tokens.part(part), Terms())
         assert brought.vectors.tobytes() == typed.vectors.tobytes()
         assert [item.token_count for item in brought.items] == [item.token_count for item in typed.items]
+
+
+@pytest.mark.parametrize("texts", [MUCH, ("cat " * 600,)], ids=["many texts", "one of which little is read"])
+async def test_what_takes_long_to_tokenize_keeps_nobody_waiting(
+    begin: Begin, model: GatedModel, texts: Sequence[str]
+) -> None:
+    model.preparing.close()
+    slow = await begin(*texts)
+    await model.preparing.reached()
+
+    assert (await (await begin("cat"))).vectors.shape == (1, 8)
+
+    model.preparing.open()
+    assert len((await slow).vectors) == len(texts)
 
 
 async def test_tokens_that_can_not_be_embedded_are_named(engine: Engine, model: GatedModel) -> None:
