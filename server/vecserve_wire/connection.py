@@ -78,6 +78,8 @@ class Connection(asyncio.Protocol):
         self._left = False
         self._accepts_until: int | None = None
         self._reading = Reading(host.rests, loop)
+        self._delay = 0.0
+        """For how long what is being read may have waited."""
         self._blocks = BlockReader(host.limits.max_header_bytes)
         self._resets = Resets(host.limits.max_resets, host.limits.reset_time)
         self._timers = Timers(self, loop)
@@ -115,6 +117,7 @@ class Connection(asyncio.Protocol):
         if self._left:
             return  # TLS delivers what it still holds
         self._timers.heard()
+        self._delay = self._reading.delay()
         try:
             if self._preface:
                 self._preface, data = frames.without_preface(self._preface, data)
@@ -122,7 +125,6 @@ class Connection(asyncio.Protocol):
                 self._frame(kind, flags, stream_id, payload)
         except ProtocolError as error:
             self._give_up(error)
-        self._reading.taken()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's)
         self._timers.stop()
@@ -309,7 +311,7 @@ class Connection(asyncio.Protocol):
         if self._accepts_until is not None or len(self._calls) + len(self._postponed) >= self.limits.max_streams:
             self.write(frames.rst_stream(stream_id, frames.REFUSED_STREAM))
             return
-        timeout = None if head.timeout is None else max(0.0, head.timeout - self._reading.delay())
+        timeout = None if head.timeout is None else max(0.0, head.timeout - self._delay)
         call = Call(self, stream_id, head, timeout, self._peer_window)
         handler = self._host.handler(Details(head.path, head.metadata, call.add_done_callback, timeout, call))
         if handler is None:

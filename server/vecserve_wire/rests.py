@@ -13,8 +13,10 @@ _FLOOD = 0.002
 # Of the time that the callers of refused calls have, a rest takes at most this part.
 _OF_PATIENCE = 0.04
 
-# By how much the least time that such a caller has grows with each that has more: the last hundred or so count.
+# By how much the least time that such a caller has grows with each that has more: the last hundred or so count. Of less
+# than so many seconds nothing much is left anyway.
 _FORGETTING = 1.01
+_LEAST_PATIENCE = 0.01
 
 
 class Rests:
@@ -26,6 +28,8 @@ class Rests:
         self._resting: list[Reading] = []
         self._refused_at = -math.inf
         self._patience = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._ends_at = 0.0
 
     def due(self, now: float, patience: float) -> float:
         """Takes note of a refused call, whose caller would have waited for `patience` seconds.
@@ -34,16 +38,20 @@ class Rests:
         """
         flood = now - self._refused_at < _FLOOD
         self._refused_at = now
-        self._patience = min(patience, _FORGETTING * self._patience)
+        self._patience = min(max(patience, _LEAST_PATIENCE), _FORGETTING * self._patience)
         return min(self._longest, _OF_PATIENCE * self._patience) if flood else 0.0
 
     def begin(self, reading: "Reading", seconds: float, loop: asyncio.AbstractEventLoop) -> None:
-        """Has `reading.end_rest` called when it is over, or when that of the others is."""
-        if not self._resting:
-            loop.call_later(seconds, self._end)
+        """Has `reading.end_rest` called when it is over, or when an earlier one of the others is."""
+        ends_at = loop.time() + seconds
+        if self._timer is None or ends_at < self._ends_at:
+            if self._timer:
+                self._timer.cancel()
+            self._timer, self._ends_at = loop.call_later(seconds, self._end), ends_at
         self._resting.append(reading)
 
     def _end(self) -> None:
+        self._timer = None
         resting, self._resting = self._resting, []
         for reading in resting:
             reading.end_rest()
@@ -59,7 +67,7 @@ class Reading:
         self._can_rest = False
         self._held = self._resting = False
         self._began = 0.0
-        self._after = False
+        self._may_have_waited = False
         """Whether what is read now may have come during the rest that has just ended."""
 
     def start(self, transport: asyncio.Transport) -> None:
@@ -83,24 +91,24 @@ class Reading:
         seconds = self._rests.due(now, patience)
         if seconds and self._can_rest and not self._resting:
             self._resting = True
-            self._began, self._after = now, False
+            self._began, self._may_have_waited = now, False
             self._rests.begin(self, seconds, self._loop)
             self._set()
 
     def end_rest(self) -> None:
         """Reads what has come meanwhile."""
-        self._resting, self._after = False, True
+        self._resting, self._may_have_waited = False, True
         self._set()
         # The event loop looks at its sockets between one round and the next.
-        self._loop.call_soon(self._loop.call_soon, self.taken)
+        self._loop.call_soon(self._loop.call_soon, self._taken)
 
     def delay(self) -> float:
         """Seconds for which what is being read may have waited in a rest."""
-        return self._loop.time() - self._began if self._after else 0.0
+        return self._loop.time() - self._began if self._may_have_waited else 0.0
 
-    def taken(self) -> None:
-        """All that came during a rest was read: what comes next has come after it."""
-        self._after = False
+    def _taken(self) -> None:
+        """What came during a rest was read: what comes next has come after it."""
+        self._may_have_waited = False
 
     def _set(self) -> None:
         transport = self._transport

@@ -5,6 +5,7 @@ import math
 
 from vecserve_server.api.gate import Gate
 from vecserve_server.api.metadata import priority_of
+from vecserve_server.engine.admission import DeadlineUnmetError
 from vecserve_server.engine.errors import EngineError, InvalidInputError, NotReadyError, OverloadedError
 from vecserve_server.engine.priority import Priority
 from vecserve_wire.details import Details
@@ -39,7 +40,7 @@ class OverloadCheck:
             return None
         patience = math.inf if details.timeout is None else details.timeout
         enough, error = self._refused.get(priority, _NOTHING)
-        if error and patience <= enough:  # in a flood, nearly all
+        if error and (patience == enough or (patience < enough and isinstance(error, DeadlineUnmetError))):
             engine.refuse_alike(priority, error)
             return error
         error = engine.refusal(priority, patience, self._coming[priority])

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,11 @@ from vecserve_server.engine.together import Together
 from vecserve_server.models.inputs import AnyImageInputs, AnyInputs, AnyTextInputs, PreparedItem
 from vecserve_server.models.model import AnyModel, ImageModel, TextModel
 
-# About how many tokens a call's texts may have, prompts included, to be tokenized on the event loop, which takes half a
-# millisecond. The way to a thread and back alone takes 0.2 ms of the processor's time, and on a busy server 2 ms. Bulk
-# work stays off the event loop, unless it takes less than that way.
-_INLINE_TOKENS = {Priority.INTERACTIVE: 512, Priority.BULK: 128}
+# About how many tokens a call's texts may have, prompts included, to be tokenized on the event loop, which mostly takes
+# half a millisecond; each text takes as long as some tokens beside. The way to a thread and back alone takes 0.2 ms of
+# the processor's time, and on a busy server 2 ms. Bulk work that takes longer than that way stays off the event loop.
+_INLINE_TOKENS = {Priority.INTERACTIVE: 640, Priority.BULK: 128}
+_TOKENS_OF_A_TEXT = 4
 
 # Of a call that was refused before it was read.
 _NO_MODEL = ""
@@ -83,7 +85,8 @@ class Engine:
         # Predicted seconds of each call that is being preprocessed: a running sum would keep what was rounded off, and
         # an idle engine would have calls wait.
         self._preparing: dict[Priority, list[float]] = {priority: [] for priority in Priority}
-        self._together = Together()
+        # One for each priority, or interactive calls would wait until much bulk work is preprocessed.
+        self._together = {priority: Together(self._offer_room) for priority in Priority}
         self._computing = Computing(settings, clock, self._observer, self._offer_room, self._change)
         self._served: dict[AnyModel, Served] = {}
         # One for each priority, or interactive calls would wait behind bulk ones.
@@ -163,8 +166,10 @@ class Engine:
             ModelNotFoundError: the model was unloaded.
         """
         size = model.estimate(inputs)
-        inline = model.tokens_to_find(inputs) <= _INLINE_TOKENS[terms.priority]
-        return self._embed(model, inputs, size, terms, self._prepare_inline if inline else self._prepare)
+        effort = model.tokens_to_find(inputs) + _TOKENS_OF_A_TEXT * len(inputs)
+        if effort > _INLINE_TOKENS[terms.priority]:
+            return self._embed(model, inputs, size, terms, self._prepare)
+        return self._embed(model, inputs, size, terms, partial(self._prepare_inline, effort=effort))
 
     def embed_images(self, model: ImageModel, inputs: AnyImageInputs, terms: Terms) -> Coroutine[Any, Any, Embeddings]:
         """As `embed_texts`, for images."""
@@ -282,15 +287,15 @@ class Engine:
         for level in priority.ahead:
             if self._preparing[level]:
                 preparing += sum(self._preparing[level])
-            preparing += self._together.work(level)
+            preparing += self._together[level].work()
         return self._computing.wait(priority, preparing)
 
     def _prepare_inline(
-        self, served: Served, inputs: AnyInputs, size: int, terms: Terms
+        self, served: Served, inputs: AnyInputs, size: int, terms: Terms, *, effort: int
     ) -> Coroutine[Any, Any, list[PreparedItem]]:
         """Preprocesses on the event loop, together with others."""
         work = served.lanes[terms.priority].queued_seconds(size)
-        return self._together.prepare(served.model, inputs, size, terms.priority, work)
+        return self._together[terms.priority].prepare(served.model, inputs, effort, work)
 
     async def _prepare(self, served: Served, inputs: AnyInputs, size: int, terms: Terms) -> list[PreparedItem]:
         """Preprocesses on a thread; meanwhile the call counts as work to come."""

@@ -6,13 +6,15 @@ import pytest
 
 from vecserve_server.api.gate import Gate
 from vecserve_server.api.overload import OverloadCheck
+from vecserve_server.engine.admission import DeadlineUnmetError
 from vecserve_server.engine.engine import Engine
 from vecserve_server.engine.errors import OverloadedError
 from vecserve_server.engine.priority import Priority
 from vecserve_wire.details import Details
 
 TEXT = "/vecserve.v1.EmbeddingService/EmbedText"
-REFUSED = OverloadedError("the queue is full", 1.0)
+REFUSED = DeadlineUnmetError("the deadline can't be met", 1.0)
+FULL = OverloadedError("the queue is full", 1.0)
 
 
 class FullEngine:
@@ -26,10 +28,13 @@ class FullEngine:
 
     def refusal(self, priority: Priority, patience: float, coming: int = 0) -> OverloadedError | None:
         self.asked.append((priority, patience, coming))
-        return REFUSED if priority is Priority.INTERACTIVE and coming >= self.room else None
+        if priority is not Priority.INTERACTIVE or coming < self.room:
+            return None
+        return FULL if patience == math.inf else REFUSED
 
     def refuse_alike(self, priority: Priority, error: OverloadedError) -> None:
-        assert (priority, error) == (Priority.INTERACTIVE, REFUSED)
+        assert priority is Priority.INTERACTIVE
+        assert error in (REFUSED, FULL)
         self.alike += 1
 
 
@@ -45,7 +50,7 @@ def details(method: str = TEXT, timeout: float | None = None, *metadata: tuple[s
 
 @pytest.mark.parametrize("method", [TEXT, "/vecserve.v1.EmbeddingService/EmbedImage"])
 async def test_calls_that_compute_are_refused_while_the_engine_has_too_much_to_do(method: str) -> None:
-    assert check_of(FullEngine())(details(method)) is REFUSED
+    assert check_of(FullEngine())(details(method)) is FULL
 
 
 @pytest.mark.parametrize(
@@ -78,7 +83,7 @@ async def test_bulk_calls_are_judged_by_themselves() -> None:
     check = check_of(FullEngine())
 
     assert check(details(TEXT, None, ("x-vecserve-priority", "bulk"))) is None
-    assert check(details()) is REFUSED
+    assert check(details()) is FULL
 
 
 async def test_a_priority_that_is_none_is_left_to_the_handler() -> None:
@@ -98,7 +103,7 @@ async def test_a_server_that_is_loading_or_ending_is_left_to_the_handler() -> No
 async def test_of_calls_that_come_together_no_more_pass_than_have_room() -> None:
     check = check_of(FullEngine(room=2))
 
-    assert [check(details()) for _ in range(4)] == [None, None, REFUSED, REFUSED]
+    assert [check(details()) for _ in range(4)] == [None, None, FULL, FULL]
 
     await asyncio.sleep(0)  # they are with the engine now, which knows of them
     assert check(details()) is None
@@ -114,10 +119,16 @@ async def test_who_waits_no_longer_than_one_who_was_just_refused_is_told_the_sam
     assert engine.alike == 4
 
 
+async def test_a_full_queue_is_no_reason_for_who_would_not_wait_that_long_anyway() -> None:
+    check = check_of(FullEngine())
+
+    assert [check(details(TEXT, timeout)) for timeout in (None, None, 0.25)] == [FULL, FULL, REFUSED]
+
+
 async def test_a_refusal_holds_for_calls_that_come_together_and_of_the_same_priority() -> None:
     engine = FullEngine()
     check = check_of(engine)
-    assert check(details()) is REFUSED
+    assert check(details()) is FULL
     assert check(details(TEXT, None, ("x-vecserve-priority", "bulk"))) is None
 
     await asyncio.sleep(0)

@@ -223,7 +223,7 @@ async def test_calls_on_their_way_count_as_what_the_latest_added_to_the_queue(
 
 
 def errors() -> list[OverloadedError]:
-    return [each for each in gc.get_objects() if isinstance(each, OverloadedError)]
+    return [each for each in gc.get_objects() if type(each) is OverloadedError]
 
 
 async def test_a_refusal_leaves_nothing_to_the_garbage_collector(running: Running, begin: Begin) -> None:

@@ -120,7 +120,7 @@ async def test_a_call_that_has_ended_leaves_nothing_to_the_garbage_collector(ser
         await client.answer(client.request("Keep", message(b"hello")))
         await client.settled()
         served.details = None
-        assert not [each for each in gc.get_objects() if isinstance(each, Call)]
+        assert not [each for each in gc.get_objects() if type(each) is Call]
     finally:
         gc.enable()
 

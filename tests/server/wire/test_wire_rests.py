@@ -108,9 +108,31 @@ def test_the_caller_who_has_least_time_counts_for_those_that_come_after_it(
     assert not transport.reads
 
 
-def test_calls_without_any_time_make_no_connection_rest(reading: Reading, transport: Transport) -> None:
+def test_a_caller_without_any_time_ends_rests_for_a_while_only(
+    reading: Reading, clock: Clock, transport: Transport
+) -> None:
     _rest(reading, 0)
+    clock.advance(0.0005)
     assert transport.reads
+
+    for _ in range(300):
+        reading.refused(10)
+        clock.advance(1)
+    _rest(reading, 10)
+    clock.advance(0.004)
+    assert not transport.reads
+
+
+def test_a_rest_ends_with_one_that_ends_earlier(clock: Clock) -> None:
+    rests, transports = Rests(0.005), [Transport(), Transport()]
+    patient, impatient = (_reading(rests, clock, transport) for transport in transports)
+
+    _rest(patient, 10)
+    _rest(impatient, 0.025)
+    clock.advance(0.0011)
+
+    assert [transport.reads for transport in transports] == [True, True]
+    assert all(handle.cancelled for handle in clock.handles)
 
 
 def test_connections_end_their_rests_together_and_rest_anew(clock: Clock) -> None:
@@ -133,17 +155,16 @@ def test_connections_end_their_rests_together_and_rest_anew(clock: Clock) -> Non
 
 def test_what_is_read_after_a_rest_may_have_waited_since_it_began(reading: Reading, clock: Clock) -> None:
     _rest(reading)
-    reading.taken()  # of which the refused calls were
+    assert reading.delay() == 0
     clock.advance(0.006)
 
     assert reading.delay() == pytest.approx(0.006)
-    reading.taken()
+    clock.advance(0)
     assert reading.delay() == 0
 
 
 def test_what_comes_long_after_a_rest_has_not_waited(reading: Reading, clock: Clock) -> None:
     _rest(reading)
-    reading.taken()
     clock.advance(0.005)
     clock.advance(0.003)
 
