@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from vecserve_wire import frames
@@ -78,8 +77,6 @@ class Connection(asyncio.Protocol):
         self._left = False
         self._accepts_until: int | None = None
         self._reading = Reading(host.rests, loop)
-        self._delay = 0.0
-        """For how long what is being read may have waited."""
         self._blocks = BlockReader(host.limits.max_header_bytes)
         self._resets = Resets(host.limits.max_resets, host.limits.reset_time)
         self._timers = Timers(self, loop)
@@ -117,7 +114,7 @@ class Connection(asyncio.Protocol):
         if self._left:
             return  # TLS delivers what it still holds
         self._timers.heard()
-        self._delay = self._reading.delay()
+        self._reading.begin()
         try:
             if self._preface:
                 self._preface, data = frames.without_preface(self._preface, data)
@@ -311,13 +308,13 @@ class Connection(asyncio.Protocol):
         if self._accepts_until is not None or len(self._calls) + len(self._postponed) >= self.limits.max_streams:
             self.write(frames.rst_stream(stream_id, frames.REFUSED_STREAM))
             return
-        timeout = None if head.timeout is None else max(0.0, head.timeout - self._delay)
+        timeout = None if head.timeout is None else max(0.0, head.timeout - self._reading.delay)
         call = Call(self, stream_id, head, timeout, self._peer_window)
         handler = self._host.handler(Details(head.path, head.metadata, call.add_done_callback, timeout, call))
         if handler is None:
             handler = Answer(_UNIMPLEMENTED, f"there is no method {head.path!r:.200}")
         if isinstance(handler, Answer):
-            self._reading.refused(math.inf if timeout is None else timeout)
+            self._reading.refused(timeout)
             block = answer(handler.code, handler.message, handler.metadata)
             if handler.waits and not last:
                 self._postponed.add(stream_id, block)

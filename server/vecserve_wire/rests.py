@@ -69,6 +69,8 @@ class Reading:
         self._began = 0.0
         self._may_have_waited = False
         """Whether what is read now may have come during the rest that has just ended."""
+        self.delay = 0.0
+        """Seconds for which what is being read may have waited in a rest."""
 
     def start(self, transport: asyncio.Transport) -> None:
         """The connection is there, and is read."""
@@ -85,10 +87,10 @@ class Reading:
         self._held = False
         self._set()
 
-    def refused(self, patience: float) -> None:
-        """A call that had `patience` seconds was answered without a handler: rests, if it is one of many."""
+    def refused(self, timeout: float | None) -> None:
+        """A call that had so many seconds was answered without a handler: rests, if it is one of many."""
         now = self._loop.time()
-        seconds = self._rests.due(now, patience)
+        seconds = self._rests.due(now, math.inf if timeout is None else timeout)
         if seconds and self._can_rest and not self._resting:
             self._resting = True
             self._began, self._may_have_waited = now, False
@@ -102,9 +104,9 @@ class Reading:
         # The event loop looks at its sockets between one round and the next.
         self._loop.call_soon(self._loop.call_soon, self._taken)
 
-    def delay(self) -> float:
-        """Seconds for which what is being read may have waited in a rest."""
-        return self._loop.time() - self._began if self._may_have_waited else 0.0
+    def begin(self) -> None:
+        """Something is being read."""
+        self.delay = self._loop.time() - self._began if self._may_have_waited else 0.0
 
     def _taken(self) -> None:
         """What came during a rest was read: what comes next has come after it."""

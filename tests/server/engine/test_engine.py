@@ -87,6 +87,17 @@ async def test_what_takes_long_to_tokenize_keeps_nobody_waiting(
     assert len((await slow).vectors) == len(texts)
 
 
+async def test_interactive_calls_do_not_wait_until_much_bulk_work_is_tokenized(
+    engine: Engine, model: GatedModel
+) -> None:
+    bulk = [engine.embed_texts(model, TextInputs(["cat " * 120]), Terms(priority=Priority.BULK)) for _ in range(40)]
+    interactive = engine.embed_texts(model, TextInputs(["cat", "mat"]), Terms())
+
+    await asyncio.gather(*bulk, interactive)
+
+    assert model.prepared.index(2) <= 8, "more than one go of bulk work came before it"
+
+
 async def test_tokens_that_can_not_be_embedded_are_named(engine: Engine, model: GatedModel) -> None:
     ids = np.array([[2, 7, 3]] * 40)
     ids[[3, 30], 1] = 10**9  # in different parts of what is preprocessed at once

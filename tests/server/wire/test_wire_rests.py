@@ -1,5 +1,4 @@
 import asyncio
-import math
 from typing import cast
 
 import pytest
@@ -50,19 +49,25 @@ def reading(clock: Clock, transport: Transport) -> Reading:
     return _reading(Rests(0.005), clock, transport)
 
 
-def _rest(reading: Reading, patience: float = math.inf) -> None:
+def _rest(reading: Reading, timeout: float | None = None) -> None:
     """Has a connection rest: two calls are refused at once."""
-    reading.refused(patience)
-    reading.refused(patience)
+    reading.refused(timeout)
+    reading.refused(timeout)
+
+
+def _delay(reading: Reading) -> float:
+    """For how long what is read now may have waited."""
+    reading.begin()
+    return reading.delay
 
 
 def test_a_connection_rests_for_a_moment_when_calls_are_refused_one_after_another(
     reading: Reading, clock: Clock, transport: Transport
 ) -> None:
-    reading.refused(math.inf)
+    reading.refused(None)
     assert transport.reads
     clock.advance(0.001)
-    reading.refused(math.inf)
+    reading.refused(None)
     assert not transport.reads
     clock.advance(0.004)
     assert not transport.reads
@@ -74,7 +79,7 @@ def test_a_refused_call_now_and_then_makes_no_connection_rest(
     reading: Reading, clock: Clock, transport: Transport
 ) -> None:
     for _ in range(5):
-        reading.refused(math.inf)
+        reading.refused(None)
         clock.advance(0.003)
         assert transport.reads
     assert clock.handles == []
@@ -91,28 +96,16 @@ def test_a_rest_takes_little_of_the_time_that_the_callers_have(
     assert transport.reads
 
 
-def test_the_caller_who_has_least_time_counts_for_those_that_come_after_it(
-    reading: Reading, clock: Clock, transport: Transport
+@pytest.mark.parametrize(("least", "rest"), [(0.05, 0.002), (0, 0.0004)])
+def test_the_caller_who_has_least_time_counts_for_a_while(
+    least: float, rest: float, reading: Reading, clock: Clock, transport: Transport
 ) -> None:
-    reading.refused(0.05)
+    reading.refused(least)
     clock.advance(1)
     _rest(reading, 10)
-    clock.advance(0.0025)
-    assert transport.reads
-
-    for _ in range(200):
-        reading.refused(10)
-        clock.advance(1)
-    _rest(reading, 10)
-    clock.advance(0.0025)
+    clock.advance(0.9 * rest)
     assert not transport.reads
-
-
-def test_a_caller_without_any_time_ends_rests_for_a_while_only(
-    reading: Reading, clock: Clock, transport: Transport
-) -> None:
-    _rest(reading, 0)
-    clock.advance(0.0005)
+    clock.advance(0.2 * rest)
     assert transport.reads
 
     for _ in range(300):
@@ -155,12 +148,12 @@ def test_connections_end_their_rests_together_and_rest_anew(clock: Clock) -> Non
 
 def test_what_is_read_after_a_rest_may_have_waited_since_it_began(reading: Reading, clock: Clock) -> None:
     _rest(reading)
-    assert reading.delay() == 0
+    assert _delay(reading) == 0
     clock.advance(0.006)
 
-    assert reading.delay() == pytest.approx(0.006)
+    assert _delay(reading) == pytest.approx(0.006)
     clock.advance(0)
-    assert reading.delay() == 0
+    assert _delay(reading) == 0
 
 
 def test_what_comes_long_after_a_rest_has_not_waited(reading: Reading, clock: Clock) -> None:
@@ -168,7 +161,7 @@ def test_what_comes_long_after_a_rest_has_not_waited(reading: Reading, clock: Cl
     clock.advance(0.005)
     clock.advance(0.003)
 
-    assert reading.delay() == 0
+    assert _delay(reading) == 0
 
 
 def test_a_connection_is_not_read_while_its_peer_does_not_take_what_was_sent(
