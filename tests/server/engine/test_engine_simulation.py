@@ -9,12 +9,12 @@ import itertools
 import logging
 import math
 from collections.abc import Awaitable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import pytest
+from chance import COSTS, HANGING, Arrival, World, arrival_of, worlds
 from controlled import Recorder
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -25,7 +25,6 @@ from vecserve_server.engine import computing
 from vecserve_server.engine.admission import DeadlineUnmetError
 from vecserve_server.engine.call import WorkItem
 from vecserve_server.engine.catalog import Catalog
-from vecserve_server.engine.cost import CostModel
 from vecserve_server.engine.engine import Embeddings, Engine
 from vecserve_server.engine.errors import (
     ExpiredError,
@@ -52,45 +51,11 @@ from vecserve_server.models.inputs import (
 from vecserve_server.models.manifest import Manifest
 from vecserve_server.models.model import TextModel
 
-COSTS = {"slow": CostModel(0.1, 0.004), "quick": CostModel(0.002, 0.0005)}
 TICK = 0.05
 RUN_TIMEOUT = 5.0
 MOST_FAILURES = 3
-HANGING = 1e5
-"""How much slower than its cost a run is that hangs: it ends after hours."""
 END = 3600.0
 """Nothing that is waited for may take until then."""
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """A call that comes `gap` ticks after the one before, and what its caller wants."""
-
-    gap: int
-    model: str
-    sizes: list[int]
-    """Tokens of each text; of a text that is refused, none."""
-    priority: Priority
-    patience: int | None
-    """Ticks to its deadline."""
-    cancelled_after: int | None
-    waits_for_room: bool
-
-
-@dataclass(frozen=True)
-class World:
-    """Everything else that chance decides."""
-
-    instances: int
-    longest_wait: float
-    runs: list[tuple[float, bool]]
-    """How much slower than predicted each run is, and whether it fails. Some take so long that they are given up."""
-    lag: float
-    stop_at: int | None
-    swaps: list[int]
-    """Ticks at which the slow model is replaced by another version."""
-    deaths: frozenset[int]
-    """Which looks of instances at the queue end the instance instead."""
 
 
 class Simulation:
@@ -367,33 +332,6 @@ async def _outcome(call: Awaitable[Embeddings]) -> Embeddings | Exception:
         return error
 
 
-def arrival(chance: bytes) -> Arrival:
-    """A call made of random bytes, as drawing every field by itself takes longer than the schedule runs."""
-    gap, kind, patience, cancelled_after, *sizes = chance
-    return Arrival(
-        gap=[0, 0, 0, 1, 1, 4, 20][gap % 7],
-        model=list(COSTS)[kind & 1],
-        sizes=[size % 64 for size in sizes],
-        priority=list(Priority)[kind >> 1 & 1],
-        patience=None if patience > 127 else patience % 41,
-        cancelled_after=None if cancelled_after > 63 else cancelled_after % 41,
-        waits_for_room=bool(kind >> 2 & 1),
-    )
-
-
-runs = st.tuples(st.sampled_from([0.1, 0.8, 1.0, 1.0, 1.5, 5.0, HANGING]), st.sampled_from([False, False, False, True]))
-worlds = st.builds(
-    World,
-    instances=st.integers(1, 3),
-    longest_wait=st.sampled_from([0.02, 0.1, 1.0, 10.0]),
-    runs=st.lists(runs, min_size=1, max_size=6),
-    lag=st.sampled_from([0.0, 1e-6, 0.01]),
-    stop_at=st.none() | st.integers(0, 60),
-    swaps=st.lists(st.integers(0, 60), max_size=2),
-    deaths=st.frozensets(st.integers(0, 100), max_size=2),
-)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def quiet() -> Iterator[None]:
     """Thousands of simulated troubles need not be logged."""
@@ -410,10 +348,10 @@ WOKEN_AND_DEAD = World(
 
 @settings(max_examples=5 * settings().max_examples)
 @example(
-    traffic=[arrival(call) for call in (b"\0\0\3\1\1\4", b"\x96\3\1\1\1\6\x0b", b"\0\0\1\0\1")],
+    traffic=[arrival_of(call) for call in (b"\0\0\3\1\1\4", b"\x96\3\1\1\1\6\x0b", b"\0\0\1\0\1")],
     world=WOKEN_AND_DEAD,
 )
-@given(traffic=st.lists(st.binary(min_size=5, max_size=16).map(arrival), max_size=16), world=worlds)
+@given(traffic=st.lists(st.binary(min_size=5, max_size=16).map(arrival_of), max_size=16), world=worlds)
 def test_every_call_ends_once_with_its_vectors_in_order_or_a_reason(
     traffic: list[Arrival], world: World, text_model: TextModel
 ) -> None:
