@@ -69,10 +69,50 @@ def test_batches_larger_than_a_slow_one_are_not_tried(loop: SimulatedLoop, text_
     assert sorted(set(slow.batches)) == [1, 2]
 
 
-def test_neither_the_first_run_nor_one_that_was_held_up_counts(quick: Measured, loop: SimulatedLoop) -> None:
-    quick.runs = itertools.cycle([(0.1, False), (3.0, False), (1.0, False), (2.0, False)])
+def test_the_first_run_of_a_batch_does_not_count(quick: Measured, loop: SimulatedLoop) -> None:
+    slow_at_first: set[int] = set()
+
+    def runs() -> Iterator[tuple[float, bool]]:
+        while True:
+            count = quick.batches[-1]
+            yield (1.0 if count in slow_at_first else 100.0), False
+            slow_at_first.add(count)
+
+    quick.runs = runs()
 
     cost = measure(quick, 1024, loop.time)
+
+    assert (cost.fixed, cost.per_unit) == (pytest.approx(0.01), pytest.approx(0.0001))
+    assert max(quick.batches) == 64
+
+
+def measured_turns(model: Measured, turns: Sequence[Sequence[float]]) -> None:
+    """Has runs of batches of 1 and 4 items, three and one a turn, take so many times as long as they should."""
+    first_runs = [1.0] * 6  # two of 1, 2 and 4 items each
+    slowness = itertools.chain(first_runs, *turns)
+    model.runs = ((factor, False) for factor in slowness)
+
+
+def test_a_machine_that_is_held_up_for_a_moment_does_not_change_the_cost(quick: Measured, loop: SimulatedLoop) -> None:
+    measured_turns(quick, [(1, 1, 1, 1), (9, 2, 3, 1), (1, 1, 1, 5)])
+
+    cost = measure(quick, 100, loop.time)
+
+    assert (cost.fixed, cost.per_unit) == (pytest.approx(0.01), pytest.approx(0.0001))
+
+
+def test_a_machine_that_slows_down_does_not_change_what_is_fixed_of_a_run(quick: Measured, loop: SimulatedLoop) -> None:
+    measured_turns(quick, [(1, 1, 1, 1), (2, 2, 2, 2), (4, 4, 4, 4)])
+
+    cost = measure(quick, 100, loop.time)
+
+    assert cost.fixed / cost.per_unit == pytest.approx(100)
+
+
+def test_of_single_items_the_quickest_run_of_each_turn_counts(quick: Measured, loop: SimulatedLoop) -> None:
+    measured_turns(quick, [(3, 2, 1, 1), (2, 1, 3, 1), (1, 2, 2, 1)])
+
+    cost = measure(quick, 100, loop.time)
 
     assert (cost.fixed, cost.per_unit) == (pytest.approx(0.01), pytest.approx(0.0001))
 
