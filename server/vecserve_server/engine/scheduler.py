@@ -17,6 +17,10 @@ from vecserve_server.engine.priority import Priority
 # one text in 150 was computed too late at 1.2, one in 500 at 1.4, one in 2700 at 1.6; as many were in time.
 _SPARE = 1.6
 
+# A batch that ends within this part of the time which the next one takes will need some of what waits now. One that
+# ends later finds the callers of the next one back, or about to be.
+_WELL_BEFORE = 0.75
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -30,6 +34,8 @@ class Batch:
     """How long it is predicted to run."""
     key: Hashable = field(default=None, compare=False)
     """What the model's queue was opened under: of two versions each has its own."""
+    end: float = 0.0
+    """When it is predicted to end."""
 
     @property
     def size(self) -> int:
@@ -215,11 +221,11 @@ class Scheduler:
         if not ready:
             return None
         _, _, model, queue, first = min(ready, key=lambda candidate: candidate[:3])
-        draft = self._fill(queue, first, now, _budget(queue, idle, running))
+        draft = self._fill(queue, first, now, _budget(queue, now, idle, running))
         seconds = queue.lane.cost.batch_seconds(len(draft.items) * draft.longest)
         self._served[priority] = queue.served
         queue.served += seconds / queue.lane.weight
-        return Batch(model, priority, draft.items, seconds, queue.key)
+        return Batch(model, priority, draft.items, seconds, queue.key, now + seconds)
 
     def take_dropped(self) -> dict[str, list[WorkItem]]:
         """Items by model that were dropped as their deadline passed, or would have before their end; each once."""
@@ -301,7 +307,13 @@ class Scheduler:
         return False
 
 
-def _budget(queue: _Queue, idle: int, running: Sequence[Batch]) -> int:
-    """Units of the next batch, where of those that run only the queue's own have anything to do with it."""
-    own = sum(batch.size for batch in running if batch.key == queue.key)
-    return queue.lane.policy.budget(queue.size, idle, own, len(running))
+def _budget(queue: _Queue, now: float, idle: int, running: Sequence[Batch]) -> int:
+    """Units of the next batch, beside those that end well before it would and so need some of the queue meanwhile.
+
+    Of their work only the queue's own has anything to do with it.
+    """
+    policy = queue.lane.policy
+    longest = queue.lane.cost.batch_seconds(min(queue.size, policy.full))
+    earlier = [batch for batch in running if batch.end < now + _WELL_BEFORE * longest]
+    own = sum(batch.size for batch in earlier if batch.key == queue.key)
+    return policy.budget(queue.size, idle, own, len(earlier))

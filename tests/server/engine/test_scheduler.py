@@ -65,13 +65,20 @@ def test_the_oldest_item_leads_the_next_batch_however_well_others_fit(
     assert [sizes(batch) for batch in drain(scheduler, 2)] == [[50], [10] * 9]
 
 
-def test_a_batch_leaves_work_for_instances_that_are_at_the_same_model(make_items: MakeItems) -> None:
-    lane = Lane(BatchPolicy(100, fixed=1.0), CostModel(fixed=0.0, per_unit=0.0))
-    for other, taken in (("text", 3), ("image", 6)):
-        scheduler = Scheduler({("text", INTERACTIVE): lane})
-        scheduler.add("text", INTERACTIVE, make_items(*[6] * 6), 0)
-        running = [Batch(other, INTERACTIVE, make_items(36), 1.0, other)]
-        assert sizes(scheduler.next_batch(INTERACTIVE, 0, idle=1, running=running)) == [6] * taken
+@pytest.mark.parametrize(
+    ("other", "end", "taken"),
+    [("text", 0.0, 3), ("text", 26.9, 3), ("text", 27.0, 6), ("text", 36.0, 6), ("image", 0.0, 6)],
+)
+def test_a_batch_leaves_work_for_instances_that_end_well_before_it_at_the_same_model(
+    other: str, end: float, taken: int, make_items: MakeItems
+) -> None:
+    """A batch of all 36 units would take 36 s."""
+    lane = Lane(BatchPolicy(100, fixed=1.0), CostModel(fixed=0.0, per_unit=1.0))
+    scheduler = Scheduler({("text", INTERACTIVE): lane})
+    scheduler.add("text", INTERACTIVE, make_items(*[6] * 6), 0)
+    running = [Batch(other, INTERACTIVE, make_items(24), 24.0, other, end)]
+
+    assert sizes(scheduler.next_batch(INTERACTIVE, 0, idle=1, running=running)) == [6] * taken
 
 
 def test_items_nearest_in_size_to_the_oldest_join_it(scheduler: Scheduler, make_items: MakeItems) -> None:
@@ -113,8 +120,8 @@ def test_an_item_larger_than_a_batch_runs_alone(scheduler: Scheduler, make_items
     assert [sizes(batch) for batch in drain(scheduler)] == [[101], [101], [1]]
 
 
-@pytest.mark.parametrize(("queued", "batch"), [([10, 6], [6, 10]), ([10, 5], [10]), ([6, 10], [6, 10]), ([5, 10], [5])])
-def test_items_that_would_cost_more_padding_than_a_run_stay_behind(
+@pytest.mark.parametrize(("queued", "batch"), [([10, 7], [7, 10]), ([10, 6], [10]), ([7, 10], [7, 10]), ([6, 10], [6])])
+def test_items_whose_padding_would_cost_most_of_a_run_stay_behind(
     queued: list[int], batch: list[int], scheduler: Scheduler, make_items: MakeItems
 ) -> None:
     scheduler.add("text", INTERACTIVE, make_items(*queued), 0)
@@ -122,7 +129,7 @@ def test_items_that_would_cost_more_padding_than_a_run_stay_behind(
     assert sizes(scheduler.next_batch(INTERACTIVE, 0)) == batch
 
 
-@pytest.mark.parametrize(("idle", "first"), [(1, 6), (2, 3), (3, 2), (9, 2)])
+@pytest.mark.parametrize(("idle", "first"), [(1, 6), (2, 3), (3, 2), (9, 1)])
 def test_idle_instances_get_equal_parts_of_the_queue(
     idle: int, first: int, scheduler: Scheduler, make_items: MakeItems
 ) -> None:

@@ -179,10 +179,12 @@ class Simulation:
         if len(batch.items) == 1:
             return
         assert batch.padded_size <= policy.largest
-        assert batch.padded_size - batch.size <= max(policy.fixed, 0.05 * batch.padded_size)
+        assert batch.padded_size - batch.size <= max(0.75 * policy.fixed, 0.05 * batch.padded_size)
         assert self.now + batch.seconds <= min(item.call.deadline for item in batch.items)
         if queued is not None:
-            running = [each for each in self.running if each.priority is batch.priority]
+            longest = cost.batch_seconds(min(queued, policy.full))
+            others = [each for each in self.running if each.priority is batch.priority]
+            running = [each for each in others if each.end < self.now + 0.75 * longest]
             own = sum(each.size for each in running if each.model == batch.model)
             assert batch.size <= policy.budget(queued, self.idle[batch.priority], own, len(running))
 
