@@ -24,6 +24,7 @@ class Call:
     deadline: float = math.inf
     """On the engine's clock, in seconds."""
     computed: int = 0
+    """Inputs whose vectors are there."""
     abandoned: bool = False
     """Whether nobody waits any more: inputs that are still queued are dropped uncomputed."""
     started: float = math.inf
@@ -43,11 +44,15 @@ class Call:
             self.abandoned = True
             self.on_end(error)
 
-    def advance(self, started: float, ended: float) -> None:
-        """Takes note that a batch computed one more input, and ends the call after its last."""
+    def advance(self, started: float, ended: float) -> bool:
+        """Takes note that a batch computed one more input; whether it was the last. For one thread at a time."""
         self.computed += 1
         self.started, self.ended = min(self.started, started), max(self.ended, ended)
-        if self.computed == len(self.vectors) and not self.abandoned:
+        return self.computed == len(self.vectors)
+
+    def succeed(self) -> None:
+        """Ends the call, all of whose vectors are there, unless it has ended already."""
+        if not self.abandoned:
             self.on_end(None)
 
 

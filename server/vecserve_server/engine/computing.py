@@ -3,7 +3,6 @@
 import asyncio
 import dataclasses
 import logging
-import math
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
@@ -13,8 +12,8 @@ from vecserve_server.engine.call import Call, WorkItem
 from vecserve_server.engine.cost import Average
 from vecserve_server.engine.errors import EngineError, ExpiredError, InferenceFailedError, NotReadyError
 from vecserve_server.engine.instances import Instances, Load, Outcome
-from vecserve_server.engine.norms import euclidean_norms
 from vecserve_server.engine.observer import Drop, Observer
+from vecserve_server.engine.outcomes import Outcomes, Stored
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.scheduler import Scheduler
 from vecserve_server.engine.served import Served
@@ -52,11 +51,12 @@ class Computing:
         # How late the event loop takes note of what has happened, when it has too much to do itself.
         self._lag = Average()
         self._looking: asyncio.TimerHandle | None = None
+        self._outcomes = Outcomes(self._settle, self._wake)
         self._instances = Instances(
             Scheduler(),
             {},
             settings.instances,
-            on_outcome=self._store,
+            on_outcome=self._take_note,
             on_dropped=self._expire,
             on_death=self._bury,
             clock=clock,
@@ -94,7 +94,9 @@ class Computing:
         """Ends the threads after the batches that run; calls that still wait fail."""
         if self._looking:
             self._looking.cancel()
+        self._outcomes.settle_all()
         left = await asyncio.to_thread(self._instances.stop)
+        self._outcomes.settle_all()
         for model, items in left.items():
             self._observer.dropped(model, Drop.STOPPED, len(items))
             for item in items:
@@ -132,41 +134,40 @@ class Computing:
             del done  # an error's traceback leads here, and it to the error
         return call
 
-    def _store(self, outcome: Outcome) -> None:
-        """Copies a batch's vectors to their calls, which end however this goes. On the instance's thread."""
-        items = outcome.batch.items
+    def _take_note(self, outcome: Outcome) -> None:
+        """On the instance's thread."""
         try:
             late = 0
             if outcome.vectors is not None:
-                norms = euclidean_norms(outcome.vectors)
-                for item, vector, norm in zip(items, outcome.vectors, norms, strict=True):
-                    item.call.vectors[item.index] = vector
-                    item.call.norms[item.index] = norm
-                late = sum(item.call.deadline < outcome.ended for item in items)
+                late = sum(item.call.deadline < outcome.ended for item in outcome.batch.items)
             self._observer.ran(outcome.batch, outcome.ended - outcome.started, late, failed=outcome.error is not None)
         except Exception as error:
             outcome = dataclasses.replace(outcome, error=outcome.error or error)
             raise
         finally:
-            self._loop.call_soon_threadsafe(self._settle, outcome)
+            self._outcomes.store(outcome, partial(self._instances.next_end, outcome.batch))
 
-    def _settle(self, outcome: Outcome) -> None:
-        batch = outcome.batch
-        self._lag.observe(1, self._clock() - outcome.ended)
+    def _wake(self) -> None:
+        self._loop.call_soon_threadsafe(self._outcomes.settle_all)
+
+    def _settle(self, stored: Stored) -> None:
+        """Tells calls what has become of their items."""
+        outcome = stored.outcome
+        batch, error = outcome.batch, outcome.error
+        if not stored.waited:
+            self._lag.observe(1, self._clock() - outcome.ended)
         served = self._served.get(batch.key)
-        if served and outcome.error is None:
+        if served and error is None:
             served.lanes[batch.priority].cost.observe(batch.padded_size, outcome.ended - outcome.started)
-        finite = False
-        for item in batch.items:
-            if outcome.error is not None:
+        if error is not None:
+            for item in batch.items:
                 item.call.fail(_inference_failed(outcome))
-            elif not math.isfinite(item.call.norms[item.index]):
-                item.call.fail(InferenceFailedError(f"the vector of input {item.index} is not finite"))
-            else:
-                finite = True
-                item.call.advance(outcome.started, outcome.ended)
+        for item in stored.not_finite:
+            item.call.fail(InferenceFailedError(f"the vector of input {item.index} is not finite"))
+        for call in stored.complete:
+            call.succeed()
         if served:
-            self._judge(served, succeeded=finite)
+            self._judge(served, succeeded=error is None and len(stored.not_finite) < len(batch.items))
         self._on_progress()
 
     def _judge(self, served: Served, *, succeeded: bool) -> None:
@@ -206,6 +207,7 @@ class Computing:
         interval = min(_LOOK_SECONDS, self._settings.run_timeout_seconds / 4)
         self._looking = self._loop.call_later(interval, self._look)
         was_exhausted = self.exhausted
+        self._outcomes.settle_all()  # in case that the batch for which others waited hangs
         for model, items in self._instances.look_after().items():
             self._observer.dropped(model, Drop.STOPPED, len(items))
             for item in items:
@@ -227,6 +229,7 @@ class Computing:
         self._loop.call_soon_threadsafe(self._fail_all, error)
 
     def _fail_all(self, cause: BaseException) -> None:
+        self._outcomes.settle_all()
         for call in list(self._calls):
             error = InferenceFailedError("an instance died")
             error.__cause__ = cause

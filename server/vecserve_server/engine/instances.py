@@ -1,11 +1,12 @@
 """The threads that run batches."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from vecserve_server.engine.call import WorkItem
 from vecserve_server.engine.errors import NotReadyError
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.scheduler import Batch, Lane, Scheduler
+from vecserve_server.engine.seat import Runner, Seat
 from vecserve_server.engine.threads import yield_to_others
 
 logger = logging.getLogger(__name__)
@@ -24,20 +26,11 @@ _FAR_LONGER = 10.0
 # Threads that hang and can't be ended keep their memory, and maybe a core. With more, a new process is the better cure.
 _MOST_LOST = 8
 
+# Of a batch for each instance, what has to wait so that none will be without work soon: predictions miss.
+_ENOUGH = 0.75
+
 ENDING_SECONDS = 1.0
 """What running batches get to end when the instances are stopped, and then again when they were told to."""
-
-
-class Runner(Protocol):
-    """What instances need of a model."""
-
-    def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """Runs one batch: `(batch, dimensionality)` float32."""
-        ...
-
-    def terminate(self, thread: int) -> None:
-        """Ends the run that a thread is at, as soon as it can be ended."""
-        ...
 
 
 class HangingError(Exception):
@@ -66,22 +59,6 @@ class Load:
     """Of each priority."""
     busy: Mapping[Priority, int]
     """Instances that run a batch."""
-
-
-@dataclass(eq=False, slots=True)
-class Seat:
-    """An instance's place, and the thread that fills it. Guarded by the lock of its instances."""
-
-    priority: Priority
-    number: int
-    thread: threading.Thread | None = None
-    idle: bool = False
-    batch: Batch | None = None
-    """What runs."""
-    runner: Runner | None = None
-    started: float = 0.0
-    lost: bool = False
-    """Whether its run was given up: whatever it comes to is no longer wanted."""
 
 
 class Instances:
@@ -191,6 +168,18 @@ class Instances:
                 if end > now:
                     work += end - now
         return work / self._count
+
+    def next_end(self, batch: Batch) -> float:
+        """When another batch beside one that has ended is predicted to end; infinite while there is not much to do.
+
+        That is when less waits than batches like this one for the instances.
+        """
+        enough = _ENOUGH * self._count * batch.seconds
+        with self._lock:
+            if self._scheduler.waiting_seconds(batch.priority) < enough:
+                return math.inf
+            now = self._clock()
+            return min((end for end in self._busy_until[batch.priority] if end > now), default=math.inf)
 
     def load(self) -> Load:
         """What waits and runs now."""
@@ -345,7 +334,7 @@ class Instances:
             self._idle[priority] -= 1
             seat.idle = False
             seat.batch, seat.runner, seat.started = batch, self._runners[batch.key], now
-            self._busy_until[priority][seat.number] = now + batch.seconds
+            self._busy_until[priority][seat.number] = batch.end
             if self._scheduler.has_work(priority):
                 self._changed[priority].notify()  # what is left may be enough for another instance
         return batch

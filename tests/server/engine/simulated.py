@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecserve_server.engine.cost import CostModel
-from vecserve_server.engine.instances import ENDING_SECONDS, Instances, Seat
+from vecserve_server.engine.instances import ENDING_SECONDS, Instances
 from vecserve_server.engine.priority import Priority
+from vecserve_server.engine.seat import Seat
 from vecserve_server.models.inputs import AnyTextInputs, InvalidItemsError, Prepared, PreparedItem, TextInputs
 from vecserve_server.models.manifest import Manifest
 from vecserve_server.models.model import TextModel

@@ -16,11 +16,12 @@ def call(ends: list[EngineError | None]) -> Call:
     return Call(np.zeros((3, 2), np.float32), np.zeros(3), ends.append)
 
 
-def test_a_call_ends_well_after_its_last_input(call: Call, ends: list[EngineError | None]) -> None:
-    for _ in range(2):
-        call.advance(1.0, 2.0)
-        assert ends == []
-    call.advance(1.0, 2.0)
+def test_a_call_is_complete_with_its_last_input(call: Call) -> None:
+    assert [call.advance(1.0, 2.0) for _ in range(3)] == [False, False, True]
+
+
+def test_a_complete_call_ends_well(call: Call, ends: list[EngineError | None]) -> None:
+    call.succeed()
 
     assert ends == [None]
 
@@ -37,8 +38,7 @@ def test_a_failure_is_told_once_and_abandons_the_rest(call: Call, ends: list[Eng
 
     call.fail(error)
     call.fail(InferenceFailedError("later"))
-    for _ in range(3):
-        call.advance(1.0, 2.0)
+    call.succeed()
 
     assert ends == [error]
     assert call.abandoned
@@ -48,7 +48,6 @@ def test_an_abandoned_call_tells_nobody(call: Call, ends: list[EngineError | Non
     call.abandon()
 
     call.fail(ExpiredError("late"))
-    for _ in range(3):
-        call.advance(1.0, 2.0)
+    call.succeed()
 
     assert ends == []

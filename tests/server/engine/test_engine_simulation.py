@@ -33,10 +33,11 @@ from vecserve_server.engine.errors import (
     NotReadyError,
     OverloadedError,
 )
-from vecserve_server.engine.instances import Outcome, Seat
+from vecserve_server.engine.instances import Outcome
 from vecserve_server.engine.observer import Drop
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.scheduler import Batch
+from vecserve_server.engine.seat import Seat
 from vecserve_server.engine.served import Served, prepare
 from vecserve_server.engine.settings import EngineSettings
 from vecserve_server.engine.terms import Terms

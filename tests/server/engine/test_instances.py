@@ -20,7 +20,7 @@ MakeItems = Callable[..., list[WorkItem]]
 
 
 def test_a_batch_is_run_and_told_with_its_vectors(running: Running, make_items: MakeItems, clock: Clock) -> None:
-    items = make_items(10, 10)
+    items = make_items(5, 5)
     running.instances.submit("text", INTERACTIVE, items)
 
     outcome = running.outcome()
@@ -28,7 +28,7 @@ def test_a_batch_is_run_and_told_with_its_vectors(running: Running, make_items: 
     assert outcome.batch.items == items
     assert outcome.error is None
     assert outcome.vectors is not None
-    assert outcome.vectors.tolist() == [[0], [20]]
+    assert outcome.vectors.tolist() == [[0], [10]]
     assert (outcome.started, outcome.ended) == (clock.now, clock.now)
 
 

@@ -1,6 +1,7 @@
 """When instances run batches, and how long work is predicted to wait for them, on a simulated clock."""
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ class Running:
         """Of the next runs, compared with what is predicted."""
         self.outcomes: list[Outcome] = []
         self.waits_when_told: list[float] = []
+        self.next_ends: list[float] = []
+        """When another batch was to end, each time that one ended."""
         lane = Lane(BatchPolicy(100, fixed=2.5), self.cost)
         self.instances = SimulatedInstances(
             self.loop,
@@ -51,6 +54,7 @@ class Running:
     def _note(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         self.waits_when_told.append(self.instances.wait(INTERACTIVE))
+        self.next_ends.append(self.instances.next_end(outcome.batch))
 
     def _drop(self, model: str, items: list[WorkItem]) -> None: ...
 
@@ -104,6 +108,29 @@ def test_an_instance_takes_the_next_batch_when_it_is_free(running: Running, subm
     running.until(30)
 
     assert [outcome.started for outcome in running.outcomes] == pytest.approx([0.5, 0.5, 11.5], abs=0.01)
+
+
+@pytest.mark.parametrize(("waiting", "next_end"), [((80, 80), 11.5), ((80,), math.inf), ((), math.inf)])
+def test_the_next_end_is_of_interest_while_there_is_enough_to_do(
+    waiting: Sequence[int], next_end: float, running: Running, submit: Callable[..., None]
+) -> None:
+    """When a batch of 10 s ends, the other runs for another second, and as much should wait for both as it took."""
+    submit(100, 90)
+    submit(*waiting)
+
+    running.until(10.6)
+
+    assert running.next_ends == [pytest.approx(next_end, abs=0.01)]
+
+
+def test_the_end_of_a_batch_is_the_last_where_no_other_runs(running: Running, submit: Callable[..., None]) -> None:
+    submit(90)
+    running.until(10.4)
+    submit(100, priority=BULK)
+
+    running.until(10.6)
+
+    assert running.next_ends == [math.inf]
 
 
 def test_nothing_waits_for_an_idle_instance(running: Running, submit: Callable[..., None]) -> None:
