@@ -149,6 +149,29 @@ async def test_what_the_event_loop_lags_behind_counts_as_waiting(
     await running
 
 
+async def test_that_a_part_of_a_call_is_told_with_the_next_does_not_count_as_waiting(
+    begin: Begin, model: GatedModel, clock: Clock, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durations = iter([20.0])
+
+    def take_time(*args: object, **kwargs: object) -> None:
+        clock.now += next(durations, 0.0)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(recorder, "ran", take_time)
+        await (await begin(*["cat " * 60] * 5))
+    assert len(model.batches) == 2
+    model.running.close()
+    running = await begin("world")
+    await model.running.reached()
+
+    waiting = await begin("cat")
+
+    assert not recorder.refusals
+    model.running.open()
+    await asyncio.gather(running, waiting)
+
+
 async def test_work_that_is_being_preprocessed_counts_as_queued(
     begin: Begin, model: GatedModel, recorder: Recorder
 ) -> None:
