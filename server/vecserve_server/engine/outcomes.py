@@ -14,9 +14,9 @@ from vecserve_server.engine.norms import euclidean_norms
 
 logger = logging.getLogger(__name__)
 
-# Callers wait at most so long for the next batch to end, in seconds and in parts of what their own took. Of 64 short
-# texts in flight in int8, another batch often ends within 4 ms; with 8 ms their callers come back too late to keep the
-# instances busy.
+# Callers wait for a batch that is predicted to end within so long, in seconds and in parts of what their own took. Of
+# 64 short texts in flight in int8, another batch often ends within 4 ms; with 8 ms their callers come back too late to
+# keep the instances busy.
 _SOON = 0.004
 _SOON_PART = 0.5
 
@@ -35,7 +35,9 @@ class Stored:
 
 
 class Outcomes:
-    """Stores what batches compute, and has the event loop told: of what can wait together with the next, but no later.
+    """Stores what batches compute, and has the event loop told: of what can wait together with the next.
+
+    Whoever owns it calls `settle_all` now and then as well, as the next may hang.
 
     The event loop takes a millisecond longer for what it does when it was woken up than for the same in a row with
     other work, as the threads that compute leave nothing of its code and data in the processor's caches.
@@ -83,11 +85,13 @@ class Outcomes:
             item.call.vectors[item.index] = vector
             item.call.norms[item.index] = norm
         finite = np.isfinite(norms)
-        if not finite.all():
-            stored.not_finite = [item for item, is_finite in zip(items, finite, strict=True) if not is_finite]
-            items = [item for item, is_finite in zip(items, finite, strict=True) if is_finite]
+        stored.not_finite = [items[index] for index in np.flatnonzero(~finite)]
         with self._lock:  # other items of a call may be stored at this moment
-            stored.complete = [item.call for item in items if item.call.advance(outcome.started, outcome.ended)]
+            stored.complete = [
+                item.call
+                for item, is_finite in zip(items, finite.tolist(), strict=True)
+                if is_finite and item.call.advance(outcome.started, outcome.ended)
+            ]
 
     def _put(self, stored: Stored, next_end: Callable[[], float]) -> None:
         # Under one lock: a batch that is about to end when it is asked for finds this one waiting when it has ended.
