@@ -2,7 +2,7 @@ import asyncio
 import math
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
@@ -141,6 +141,23 @@ async def test_nothing_waits_for_more_than_the_next_batch(
 
     assert [stored.outcome for stored in settled] == parts[:4]
     assert [stored.waited for stored in settled] == [True, False, True, False]
+
+
+async def test_a_batch_that_ends_while_another_decides_to_wait_for_it_finds_it_waiting(
+    outcomes: Outcomes, settled: list[Stored], make_items: MakeItems
+) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        awaited: list[Future[None]] = []
+
+        def next_end() -> float:
+            awaited.append(pool.submit(outcomes.store, outcome_of(make_items(5)), lambda: math.inf))
+            wait(awaited, timeout=0.1)  # as far as it gets meanwhile
+            return SOON
+
+        await asyncio.wrap_future(pool.submit(outcomes.store, outcome_of(make_items(5)), next_end))
+        await asyncio.wrap_future(awaited[0])
+
+    assert len(await told(settled)) == 2
 
 
 async def test_an_outcome_with_a_useless_vector_completes_no_call(
