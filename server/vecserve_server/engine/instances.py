@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vecserve_server.engine.call import WorkItem
 from vecserve_server.engine.errors import NotReadyError
 from vecserve_server.engine.priority import Priority
+from vecserve_server.engine.resting import Resting
 from vecserve_server.engine.scheduler import Batch, Lane, Scheduler
 from vecserve_server.engine.seat import Runner, Seat
 from vecserve_server.engine.threads import yield_to_others
@@ -102,7 +103,7 @@ class Instances:
         self._clock = clock
         self._run_timeout = run_timeout
         self._lock = threading.Lock()
-        self._changed = {priority: threading.Condition(self._lock) for priority in Priority}
+        self._resting = {priority: Resting(self._lock) for priority in Priority}
         self._idle = dict.fromkeys(Priority, 0)
         self._busy_until = {priority: [0.0] * count for priority in Priority}
         self._stopping = False
@@ -148,7 +149,7 @@ class Instances:
             if self._exhausted:
                 raise NotReadyError("every instance of the server hangs: it has to be started anew")
             self._scheduler.add(key, priority, items, self._clock())
-            self._changed[priority].notify()
+            self._resting[priority].wake_one()
 
     def withdraw(self, key: Hashable, priority: Priority, items: Iterable[WorkItem]) -> int:
         """Takes back items that nobody waits for any more; how many were still queued."""
@@ -213,8 +214,8 @@ class Instances:
         with self._lock:
             self._stopping = True
             left = self._scheduler.take_all()
-            for changed in self._changed.values():
-                changed.notify_all()
+            for resting in self._resting.values():
+                resting.wake_all()
             seats = list(self._seats.values())
         self._join(seats)
         with self._lock:
@@ -297,7 +298,7 @@ class Instances:
             seat.idle, seat.batch, seat.runner = False, None, None
             if not seat.lost:
                 self._busy_until[seat.priority][seat.number] = 0.0
-            self._changed[seat.priority].notify()  # it may have been this one that was to take what waits
+            self._resting[seat.priority].wake_one()  # it may have been this one that was to take what waits
         if batch:
             self._report(Outcome(batch, None, error, seat.started, self._clock()))
         else:
@@ -315,7 +316,7 @@ class Instances:
             while not self._stopping:
                 if batch := self._take(seat):
                     return batch
-                self._changed[seat.priority].wait()
+                self._resting[seat.priority].wait()
         return None
 
     def _rest(self, seat: Seat) -> None:
@@ -325,7 +326,10 @@ class Instances:
 
     def _take(self, seat: Seat) -> Batch | None:
         """What an idle instance runs next; None when nothing waits."""
-        priority, now = seat.priority, self._clock()
+        priority = seat.priority
+        if not self._scheduler.has_work(priority):
+            return None
+        now = self._clock()
         running = [other.batch for other in self._seats.values() if other.priority is priority and other.batch]
         batch = self._scheduler.next_batch(priority, now, self._idle[priority], running)
         for model, items in self._scheduler.take_dropped().items():
@@ -336,7 +340,7 @@ class Instances:
             seat.batch, seat.runner, seat.started = batch, self._runners[batch.key], now
             self._busy_until[priority][seat.number] = batch.end
             if self._scheduler.has_work(priority):
-                self._changed[priority].notify()  # what is left may be enough for another instance
+                self._resting[priority].wake_one()  # what is left may be enough for another instance
         return batch
 
     def _tell(self, seat: Seat, outcome: Outcome) -> bool:

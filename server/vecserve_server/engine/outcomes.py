@@ -2,11 +2,10 @@
 
 import dataclasses
 import logging
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from vecserve_server.engine.call import Call, WorkItem
 from vecserve_server.engine.instances import Outcome
@@ -80,17 +79,16 @@ class Outcomes:
         if outcome.vectors is None:
             return
         items = outcome.batch.items
-        norms = euclidean_norms(outcome.vectors)
+        norms = euclidean_norms(outcome.vectors).tolist()
         for item, vector, norm in zip(items, outcome.vectors, norms, strict=True):
             item.call.vectors[item.index] = vector
             item.call.norms[item.index] = norm
-        finite = np.isfinite(norms)
-        stored.not_finite = [items[index] for index in np.flatnonzero(~finite)]
+        stored.not_finite = [item for item, norm in zip(items, norms, strict=True) if not math.isfinite(norm)]
         with self._lock:  # other items of a call may be stored at this moment
             stored.complete = [
                 item.call
-                for item, is_finite in zip(items, finite.tolist(), strict=True)
-                if is_finite and item.call.advance(outcome.started, outcome.ended)
+                for item, norm in zip(items, norms, strict=True)
+                if math.isfinite(norm) and item.call.advance(outcome.started, outcome.ended)
             ]
 
     def _put(self, stored: Stored, next_end: Callable[[], float]) -> None:
@@ -115,4 +113,4 @@ def _can_wait(stored: Stored, next_end: Callable[[], float]) -> bool:
         return True
     seconds = outcome.ended - outcome.started
     latest = outcome.ended + min(_SOON, _SOON_PART * seconds)
-    return all(latest + seconds <= call.deadline for call in stored.complete) and next_end() <= latest
+    return next_end() <= latest and all(latest + seconds <= call.deadline for call in stored.complete)

@@ -2,8 +2,6 @@
 
 import asyncio
 import selectors
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from vecserve_server.engine.cost import CostModel
 from vecserve_server.engine.instances import ENDING_SECONDS, Instances
 from vecserve_server.engine.priority import Priority
+from vecserve_server.engine.resting import Resting
 from vecserve_server.engine.seat import Seat
 from vecserve_server.models.inputs import AnyTextInputs, InvalidItemsError, Prepared, PreparedItem, TextInputs
 from vecserve_server.models.manifest import Manifest
@@ -98,9 +97,9 @@ class SimulatedInstances(Instances):
     def __init__(self, loop: SimulatedLoop, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.loop = loop
-        self.resting: dict[Priority, deque[Seat]] = {priority: deque() for priority in Priority}
+        self.resting: dict[Priority, list[Seat]] = {priority: [] for priority in Priority}
         self.running = 0
-        self._changed = {priority: _Waking(self._lock, loop, self._wake, priority) for priority in Priority}
+        self._resting = {priority: _Waking(self._lock, loop, self._wake, priority) for priority in Priority}
         self._ends: dict[Seat, float] = {}
         """When the threads that run something will be done with it."""
         self._ended: set[Seat] = set()
@@ -129,7 +128,7 @@ class SimulatedInstances(Instances):
 
     def _wake(self, priority: Priority) -> None:
         if self.resting[priority]:
-            self._look(self.resting[priority].popleft())
+            self._look(self.resting[priority].pop())
 
     def _look(self, seat: Seat) -> None:
         try:
@@ -157,16 +156,15 @@ class SimulatedInstances(Instances):
         self.loop.call_later(seconds, end)
 
 
-class _Waking(threading.Condition):
-    """Wakes callbacks where threads would wait."""
+class _Waking(Resting):
+    """Wakes callbacks where threads would rest."""
 
     def __init__(self, lock: Any, loop: SimulatedLoop, wake: Callable[[Priority], None], priority: Priority) -> None:
         super().__init__(lock)
         self._loop, self._wake, self._priority = loop, wake, priority
 
-    def notify(self, n: int = 1) -> None:
-        for _ in range(n):
-            self._loop.call_soon(self._wake, self._priority)
+    def wake_one(self) -> None:
+        self._loop.call_soon(self._wake, self._priority)
 
 
 class SimulatedModel(TextModel):
