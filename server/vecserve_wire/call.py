@@ -12,7 +12,7 @@ from grpc.aio import AbortError, UsageError
 
 from vecserve_wire import frames
 from vecserve_wire.headers import RESPONSE_HEAD, Head, Metadata, trailers
-from vecserve_wire.messages import PREFIX, MessageError, MessageReader, prefixed
+from vecserve_wire.messages import PREFIX, MessageError, MessageReader, prefix_of
 
 if TYPE_CHECKING:
     from vecserve_wire.connection import Connection
@@ -215,7 +215,7 @@ class Call:
     def _send(self, message: bytes, *, last: bool = False) -> None:
         """Sends a message, and with the last one the status too."""
         connection = self._connection
-        data = prefixed(message, connection.limits.max_send_bytes)
+        prefix = prefix_of(message, connection.limits.max_send_bytes)
         if self._ended:
             return
         block = None
@@ -224,15 +224,18 @@ class Call:
             block = trailers(self._code, self._details, self._trailing)
         head = b"" if self._headed else self._header_frame()
         self._headed = True
-        if not self._outbox and connection.takes(len(data)) and len(data) <= self._window:
-            self._window -= len(data)
-            connection.window -= len(data)
-            connection.write(head + frames.frame(frames.DATA, 0, self.stream_id, data))
+        size = len(prefix) + len(message)
+        if not self._outbox and connection.takes(size) and size <= self._window:
+            self._window -= size
+            connection.window -= size
+            # A large message is copied once, when all that is sent in this round is joined.
+            connection.write(head + frames.data_head(self.stream_id, size) + prefix)
+            connection.write(message)
             if block is not None:
                 self._close(block)
             return
         connection.write(head)
-        self._outbox.append(memoryview(data))
+        self._outbox.append(memoryview(prefix + message))
         self._trailers = block
         connection.pump(self)
 

@@ -109,12 +109,12 @@ def _too_large(verb: str, size: int, limit: int) -> MessageError:
     return MessageError(RESOURCE_EXHAUSTED, f"SERVER: {verb} message larger than max ({size} vs. {limit})")
 
 
-def prefixed(message: bytes, max_bytes: int) -> bytes:
-    """A message as a stream carries it, not compressed.
+def prefix_of(message: bytes, max_bytes: int) -> bytes:
+    """What stands before a message that is not compressed, in a stream.
 
     Raises:
         MessageError: it is too large.
     """
     if len(message) > max_bytes:
         raise _too_large("Sent", len(message), max_bytes)
-    return PREFIX.pack(0, len(message)) + message
+    return PREFIX.pack(0, len(message))

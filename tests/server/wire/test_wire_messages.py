@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vecserve_wire.messages import MessageError, MessageReader, prefixed
+from vecserve_wire.messages import MessageError, MessageReader, prefix_of
 
 LIMIT = 1000
 
@@ -16,6 +16,10 @@ LIMIT = 1000
 def feed(data: bytes, encoding: str = "identity") -> list[bytes]:
     reader = MessageReader(encoding, LIMIT)
     return [reader.plain(message) for message in reader.feed(data)]
+
+
+def prefixed(message: bytes, max_bytes: int) -> bytes:
+    return prefix_of(message, max_bytes) + message
 
 
 def flagged(body: bytes, flag: int = 1) -> bytes:
@@ -86,7 +90,7 @@ def test_a_message_that_says_it_is_too_large_is_refused_before_it_comes() -> Non
 
 def test_a_message_that_is_too_large_is_not_sent() -> None:
     with pytest.raises(MessageError, match=r"Sent message larger than max \(1001 vs. 1000\)"):
-        prefixed(bytes(1001), 1000)
+        prefix_of(bytes(1001), 1000)
 
 
 @pytest.mark.parametrize(
