@@ -1,6 +1,8 @@
 """Requests to responses, whichever way they came: resolve the model, check, embed, encode."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeVar
 
 from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve_server.api.gate import Gate
@@ -11,6 +13,8 @@ from vecserve_server.engine.terms import Terms
 from vecserve_server.engine.timings import Timings
 from vecserve_server.models.model import AnyModel
 from vecserve_server.telemetry.calls import current_call
+
+ResponseT = TypeVar("ResponseT", pb.EmbedTextResponse, pb.EmbedImageResponse)
 
 
 class Embedder:
@@ -37,9 +41,7 @@ class Embedder:
         call.embeds(inputs, terms)
         with naming("texts[{}]"):
             result = await engine.embed_texts(model, inputs, terms)
-        embeddings = _embeddings(result, encoding)
-        response = pb.EmbedTextResponse(embeddings=embeddings, format=encoding.format, model=model_version(model))
-        return response, result.timings
+        return _response(pb.EmbedTextResponse, result, encoding, model), result.timings
 
     async def image(self, request: pb.EmbedImageRequest, terms: Terms) -> tuple[pb.EmbedImageResponse, Timings]:
         engine = self._gate.engine
@@ -50,9 +52,7 @@ class Embedder:
         call.embeds(inputs, terms)
         with naming("images[{}].content"):
             result = await engine.embed_images(model, inputs, terms)
-        embeddings = _embeddings(result, encoding)
-        response = pb.EmbedImageResponse(embeddings=embeddings, format=encoding.format, model=model_version(model))
-        return response, result.timings
+        return _response(pb.EmbedImageResponse, result, encoding, model), result.timings
 
 
 def model_version(model: AnyModel) -> pb.ModelVersion:
@@ -60,8 +60,25 @@ def model_version(model: AnyModel) -> pb.ModelVersion:
     return pb.ModelVersion(name=model.name, version=model.version, digest=model.manifest.graph_digest)
 
 
-def _embeddings(result: Embeddings, encoding: VectorEncoding) -> Sequence[pb.Embedding]:
-    return [
-        pb.Embedding(values=values, token_count=item.token_count, truncated=item.truncated)
-        for values, item in zip(encoding.encode(result.vectors, result.norms), result.items, strict=True)
-    ]
+def _response(kind: type[ResponseT], result: Embeddings, encoding: VectorEncoding, model: AnyModel) -> ResponseT:
+    identity = model.name, model.version, model.manifest.graph_digest
+    response = kind()
+    response.CopyFrom(_blank(kind, identity, encoding.dimensionality, encoding.element_type, encoding.normalization))
+    add = response.embeddings.add  # in place: an embedding that was made before would be copied
+    for values, item in zip(encoding.encode(result.vectors, result.norms), result.items, strict=True):
+        add(values=values, token_count=item.token_count, truncated=item.truncated)
+    return response
+
+
+@lru_cache(maxsize=256)
+def _blank(
+    kind: type[ResponseT],
+    identity: tuple[str, str, str],
+    dimensionality: int,
+    element_type: pb.ElementType.ValueType,
+    normalization: pb.Normalization.ValueType,
+) -> ResponseT:
+    """What all responses of one model in one encoding have in common. Not to be changed."""
+    name, version, digest = identity
+    encoding = VectorEncoding(dimensionality, element_type, normalization)
+    return kind(format=encoding.format, model=pb.ModelVersion(name=name, version=version, digest=digest))

@@ -1,7 +1,6 @@
 """Vectors as the caller wants them: cut, normalized, packed."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +32,19 @@ class VectorEncoding:
 
     @property
     def format(self) -> pb.VectorFormat:
-        """The same, as responses state it. Not to be changed."""
-        return _format(self.dimensionality, self.element_type, self.normalization)
+        """The same, as responses state it."""
+        return pb.VectorFormat(
+            dimensionality=self.dimensionality, element_type=self.element_type, normalization=self.normalization
+        )
 
     def encode(self, vectors: NDArray[np.float32], norms: NDArray[np.float64]) -> list[bytes]:
-        """Packs each row of `(batch, whole dimensionality)` float32, whose Euclidean norms are `(batch,)`.
+        """As `pack`, each row by itself."""
+        packed = self.pack(vectors, norms)
+        size = len(packed) // len(vectors)
+        return [packed[start : start + size] for start in range(0, len(packed), size)]
+
+    def pack(self, vectors: NDArray[np.float32], norms: NDArray[np.float64]) -> bytes:
+        """Packs the rows of `(batch, whole dimensionality)` float32, whose Euclidean norms are `(batch,)`, in order.
 
         Raises:
             InvalidInputError: an element is too large for float16.
@@ -48,15 +55,8 @@ class VectorEncoding:
         if self.normalization == pb.NORMALIZATION_L2:
             vectors = normalize(vectors, norms)
         if self.element_type == pb.ELEMENT_TYPE_FLOAT16:
-            return [row.tobytes() for row in _float16(vectors)]
-        return [row.tobytes() for row in vectors.astype("<f4", copy=False)]
-
-
-@lru_cache(maxsize=256)
-def _format(
-    dimensionality: int, element_type: pb.ElementType.ValueType, normalization: pb.Normalization.ValueType
-) -> pb.VectorFormat:
-    return pb.VectorFormat(dimensionality=dimensionality, element_type=element_type, normalization=normalization)
+            return _float16(vectors).tobytes()
+        return vectors.astype("<f4", copy=False).tobytes()
 
 
 # Norms that float32 holds in full precision, so that dividing by them takes a fifth of the time.

@@ -76,18 +76,18 @@ def to_response(
         InvalidInputError: an element is too large for FP16.
     """
     try:
-        rows = encoding.encode(result.vectors, result.norms)
+        packed = encoding.pack(result.vectors, result.norms)
     except InvalidInputError as error:
         raise InvalidInputError([_FP16_OVERFLOW]) from error
     output = pb.ModelInferResponse.InferOutputTensor(
-        name=OUTPUT, datatype=_DATATYPES[encoding.element_type], shape=[len(rows), encoding.dimensionality]
+        name=OUTPUT, datatype=_DATATYPES[encoding.element_type], shape=[len(result.vectors), encoding.dimensionality]
     )
     return pb.ModelInferResponse(
         model_name=model.name,
         model_version=model.version,
         id=request.id,
         outputs=[output],
-        raw_output_contents=[b"".join(rows)],
+        raw_output_contents=[packed],
     )
 
 
