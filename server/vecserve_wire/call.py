@@ -229,7 +229,8 @@ class Call:
             self._window -= size
             connection.window -= size
             # A large message is copied once, when all that is sent in this round is joined.
-            connection.write(head + frames.data_head(self.stream_id, size) + prefix)
+            frame_start = frames.frame_head(frames.DATA, 0, size) + frames.pack_stream_id(self.stream_id)
+            connection.write(head + frame_start + prefix)
             connection.write(message)
             if block is not None:
                 self._close(block)

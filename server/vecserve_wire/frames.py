@@ -76,11 +76,6 @@ def frame_head(kind: int, flags: int, size: int) -> bytes:
     return _HEADER.pack(size << 8 | kind, flags, 0)[:5]
 
 
-def data_head(stream_id: int, size: int) -> bytes:
-    """Return what stands before the `size` bytes of a DATA frame that is not the last of its stream."""
-    return _HEADER.pack(size << 8 | DATA, 0, stream_id)
-
-
 def settings(values: Mapping[int, int]) -> bytes:
     """Return a SETTINGS frame."""
     return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(name, value) for name, value in values.items()))

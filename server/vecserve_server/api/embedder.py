@@ -57,12 +57,19 @@ class Embedder:
 
 def model_version(model: AnyModel) -> pb.ModelVersion:
     """Which model computed a response."""
-    return pb.ModelVersion(name=model.name, version=model.version, digest=model.manifest.graph_digest)
+    return _version(*_identity(model))
+
+
+def _identity(model: AnyModel) -> tuple[str, str, str]:
+    return model.name, model.version, model.manifest.graph_digest
+
+
+def _version(name: str, version: str, digest: str) -> pb.ModelVersion:
+    return pb.ModelVersion(name=name, version=version, digest=digest)
 
 
 def _response(kind: type[ResponseT], result: Embeddings, encoding: VectorEncoding, model: AnyModel) -> ResponseT:
-    identity = model.name, model.version, model.manifest.graph_digest
-    response = kind()
+    identity, response = _identity(model), kind()
     response.CopyFrom(_blank(kind, identity, encoding.dimensionality, encoding.element_type, encoding.normalization))
     add = response.embeddings.add  # in place: an embedding that was made before would be copied
     for values, item in zip(encoding.encode(result.vectors, result.norms), result.items, strict=True):
@@ -79,6 +86,5 @@ def _blank(
     normalization: pb.Normalization.ValueType,
 ) -> ResponseT:
     """What all responses of one model in one encoding have in common. Not to be changed."""
-    name, version, digest = identity
     encoding = VectorEncoding(dimensionality, element_type, normalization)
-    return kind(format=encoding.format, model=pb.ModelVersion(name=name, version=version, digest=digest))
+    return kind(format=encoding.format, model=_version(*identity))
