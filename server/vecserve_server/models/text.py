@@ -18,6 +18,7 @@ from vecserve_server.models.inputs import (
     Truncation,
 )
 from vecserve_server.models.manifest import ArtifactError, TextInput
+from vecserve_server.models.words import KnownWords, splits_at_spaces
 
 # Characters up to which a text is tokenized without letting go of the interpreter's lock, as only `encode_batch_fast`
 # does: getting it back on a busy server took longer than the tokenization itself, 30 µs.
@@ -49,7 +50,8 @@ class TextPreprocessor:
         self.vocabulary_size = 1 + max(self._tokenizer.get_vocab().values(), default=-1)
         """Token ids are smaller than this."""
         self._window = max(_SHORT, _WINDOW_PER_TOKEN * spec.max_token_count)
-        self._prefix, self._suffix = _special_token_counts(self._tokenizer)
+        self._prefix, self._suffix = prefix, suffix = _special_token_counts(self._tokenizer)
+        self._words = KnownWords(self._tokenizer, prefix, suffix) if splits_at_spaces(self._tokenizer) else None
         if spec.max_token_count <= self._prefix + self._suffix:
             raise ArtifactError(
                 f"{tokenizer_file.parent}: manifest input.max_token_count is {spec.max_token_count}, which leaves no "
@@ -67,26 +69,33 @@ class TextPreprocessor:
 
     def _results(self, texts: Sequence[tuple[str, TextInputs]]) -> list[PreparedItem | str]:
         """What becomes of each text, read as its call says: an item, or why there is none."""
-        if len(texts) == 1:
-            text, inputs = texts[0]
-            return [self._refusal(text) or self._finish(self._encode_one(self._prompt(inputs) + text, inputs), inputs)]
-        results: list[PreparedItem | str | None] = [self._refusal(text) for text, _ in texts]
         prompted = [self._prompt(inputs) + text for text, inputs in texts]
-        short = [i for i, refusal in enumerate(results) if not refusal and len(prompted[i]) <= self._window]
+        results = [
+            self._refusal(text) or self._recall(whole, inputs)
+            for whole, (text, inputs) in zip(prompted, texts, strict=True)
+        ]
+        new = [i for i, result in enumerate(results) if result is None]
+        short = [i for i in new if len(prompted[i]) <= self._window] if len(new) > 1 else []
         for i, encoding in zip(short, self._encodings([prompted[i] for i in short]), strict=True):
-            results[i] = self._finish(encoding, texts[i][1])
+            results[i] = self._finish(_ids(encoding), texts[i][1])
         # Of the long ones one by one: what a tokenizer makes of a long text may take 100 MB.
         return [
-            result or self._finish(self._encode_one(text, inputs), inputs)
+            result or self._finish(_ids(self._encode_one(text, inputs)), inputs)
             for result, text, (_, inputs) in zip(results, prompted, texts, strict=True)
         ]
 
     def _prompt(self, inputs: TextInputs) -> str:
         return self._spec.prompts[inputs.prompt] if inputs.prompt else ""
 
-    def _finish(self, encoding: Encoding, inputs: TextInputs) -> PreparedItem | str:
-        count = len(encoding)
-        return self._token_refusal(count, inputs.truncation) or self._fit(encoding, count, inputs.truncation)
+    def _recall(self, text: str, inputs: TextInputs) -> PreparedItem | str | None:
+        """What becomes of a text whose words are known; None if they are not."""
+        if self._words is None or len(text) > self._window:
+            return None
+        ids = self._words.ids(text)
+        return None if ids is None else self._finish(ids, inputs)
+
+    def _finish(self, ids: NDArray[np.int64], inputs: TextInputs) -> PreparedItem | str:
+        return self._token_refusal(len(ids), inputs.truncation) or self._fit(ids, inputs.truncation)
 
     def _encode_one(self, text: str, inputs: TextInputs) -> Encoding:
         if len(text) <= _SHORT:
@@ -145,9 +154,8 @@ class TextPreprocessor:
             return f"has {count} tokens or more, and the model reads at most {limit}: shorten it or allow truncation"
         return None
 
-    def _fit(self, encoding: Encoding, count: int, truncation: Truncation) -> PreparedItem:
-        ids = np.array(encoding.ids, dtype=np.int64)
-        limit = self._spec.max_token_count
+    def _fit(self, ids: NDArray[np.int64], truncation: Truncation) -> PreparedItem:
+        count, limit = len(ids), self._spec.max_token_count
         if count <= limit:
             return PreparedItem(ids, count, count)
         ids = self._cut(ids, limit, truncation)
@@ -159,6 +167,10 @@ class TextPreprocessor:
         keep = limit - len(prefix) - len(suffix)
         content = content[len(content) - keep :] if truncation is Truncation.START else content[:keep]
         return np.concatenate([prefix, content, suffix])
+
+
+def _ids(encoding: Encoding) -> NDArray[np.int64]:
+    return np.array(encoding.ids, dtype=np.int64)
 
 
 def _items(results: Sequence[PreparedItem | str]) -> Prepared:

@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+
+from vecserve_server.models.manifest import TOKENIZER_FILE
+from vecserve_server.models.words import KnownWords, splits_at_spaces
+
+# Of BERT's normalizers, each has its own way with accents and capitals.
+_NORMALIZERS = {
+    "lowercase": normalizers.BertNormalizer(lowercase=True),
+    "as it is": normalizers.BertNormalizer(lowercase=False, strip_accents=False),
+    "unclean": normalizers.BertNormalizer(clean_text=False, handle_chinese_chars=False),
+    "lowercase first": normalizers.Sequence([normalizers.Lowercase(), normalizers.BertNormalizer(lowercase=False)]),
+    "none": None,
+}
+
+_WORDS = st.one_of(
+    st.sampled_from(["the", "Cat", "sat,", "[MASK]", "x[SEP]y", "[CLS", "]", "", "unbelievable", "mat" * 40, "<mask>"]),
+    # Accents, spaces of other kinds, control characters, and letters whose capitals or parts are others.
+    st.text("aBc.,-'[]\u0301\u0308\u0345\xa0\u200b\u2028\u3000\n\t\r\0\x0b\x1c\x85\ufffd", max_size=6),
+    st.text("猫\u0130ß\u03a3\u03c3\u03c2\ufb01한\U0001f469\u0301", max_size=4),
+    st.text(max_size=4),
+)
+
+
+@pytest.fixture(params=_NORMALIZERS)
+def tokenizer(request: pytest.FixtureRequest, text_artifact: Path) -> Tokenizer:
+    return _tokenizer(text_artifact, request.param)
+
+
+def _tokenizer(text_artifact: Path, normalizer: str = "lowercase") -> Tokenizer:
+    tokenizer = Tokenizer.from_file(str(text_artifact / TOKENIZER_FILE))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.normalizer = _NORMALIZERS[normalizer]  # pyright: ignore[reportAttributeAccessIssue] (the stub has no setter)
+    tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, rstrip=True, single_word=True)])
+    return tokenizer
+
+
+@given(lines=st.lists(st.lists(_WORDS, max_size=7), max_size=6))
+def test_ids_are_the_tokenizers_own_while_words_are_learned_and_forgotten(
+    lines: list[list[str]], text_artifact: Path
+) -> None:
+    for normalizer in _NORMALIZERS:
+        tokenizer = _tokenizer(text_artifact, normalizer)
+        words = KnownWords(tokenizer, 1, 1, most_words=20)
+        for text in 2 * [" ".join(line) for line in lines]:
+            ids = words.ids(text)
+            if ids is not None:
+                assert ids.tolist() == tokenizer.encode(text).ids
+
+
+def test_a_text_with_few_new_words_is_known_at_once(tokenizer: Tokenizer) -> None:
+    words = KnownWords(tokenizer, 1, 1)
+
+    ids = words.ids("the cat sat the")
+
+    assert ids is not None
+    assert ids.tolist() == tokenizer.encode("the cat sat the").ids
+
+
+def test_a_text_with_many_new_words_is_known_after_it_came_again(text_artifact: Path) -> None:
+    words, text = KnownWords(_tokenizer(text_artifact), 1, 1), " ".join("abcdefghijk")
+
+    known = [words.ids(text) is not None for _ in range(3)]
+
+    assert known == [False, True, True]
+
+
+def test_a_word_that_is_too_long_is_not_kept(text_artifact: Path) -> None:
+    words = KnownWords(_tokenizer(text_artifact), 1, 1)
+
+    assert words.ids("a" * 33) is None
+    assert words.ids("a" * 33) is None
+
+
+def test_words_are_forgotten_when_there_are_too_many(text_artifact: Path) -> None:
+    words, text = KnownWords(_tokenizer(text_artifact), 1, 1, most_words=16), "a b c d e f g h i"
+    for letter in text.split(" "):
+        words.ids(letter)
+    assert words.ids(text) is not None
+
+    words.ids("j")
+
+    assert words.ids(text) is None
+
+
+def test_bert_splits_at_spaces(tokenizer: Tokenizer) -> None:
+    assert splits_at_spaces(tokenizer)
+
+
+def test_a_tokenizer_that_may_look_past_a_space_does_not(text_artifact: Path) -> None:
+    others = [_tokenizer(text_artifact) for _ in range(4)]
+    others[0].pre_tokenizer = pre_tokenizers.Metaspace()  # pyright: ignore[reportAttributeAccessIssue]
+    others[1].normalizer = normalizers.Strip()  # pyright: ignore[reportAttributeAccessIssue]
+    others[2].model = models.WordLevel({"a": 0}, unk_token="a")  # pyright: ignore[reportAttributeAccessIssue]
+    others[3].add_tokens(["New York"])
+
+    assert [splits_at_spaces(other) for other in others] == [False] * 4
