@@ -38,6 +38,7 @@ class Embedder:
         call.model = model = engine.catalog.text_model(request.model)
         inputs = text_inputs(request, model, self._max_items)
         encoding = VectorEncoding.of(request.vector, model.manifest)
+        terms.normalized = encoding.takes_normalized
         call.embeds(inputs, terms)
         with naming("texts[{}]"):
             result = await engine.embed_texts(model, inputs, terms)
@@ -49,6 +50,7 @@ class Embedder:
         call.model = model = engine.catalog.image_model(request.model)
         inputs = image_inputs(request, model, self._max_items)
         encoding = VectorEncoding.of(request.vector, model.manifest)
+        terms.normalized = encoding.takes_normalized
         call.embeds(inputs, terms)
         with naming("images[{}].content"):
             result = await engine.embed_images(model, inputs, terms)
@@ -70,21 +72,14 @@ def _version(name: str, version: str, digest: str) -> pb.ModelVersion:
 
 def _response(kind: type[ResponseT], result: Embeddings, encoding: VectorEncoding, model: AnyModel) -> ResponseT:
     identity, response = _identity(model), kind()
-    response.CopyFrom(_blank(kind, identity, encoding.dimensionality, encoding.element_type, encoding.normalization))
+    response.CopyFrom(_blank(kind, identity, encoding))
     add = response.embeddings.add  # in place: an embedding that was made before would be copied
-    for values, item in zip(encoding.encode(result.vectors, result.norms), result.items, strict=True):
+    for values, item in zip(encoding.encode(result), result.items, strict=True):
         add(values=values, token_count=item.token_count, truncated=item.truncated)
     return response
 
 
 @lru_cache(maxsize=256)
-def _blank(
-    kind: type[ResponseT],
-    identity: tuple[str, str, str],
-    dimensionality: int,
-    element_type: pb.ElementType.ValueType,
-    normalization: pb.Normalization.ValueType,
-) -> ResponseT:
+def _blank(kind: type[ResponseT], identity: tuple[str, str, str], encoding: VectorEncoding) -> ResponseT:
     """What all responses of one model in one encoding have in common. Not to be changed."""
-    encoding = VectorEncoding(dimensionality, element_type, normalization)
     return kind(format=encoding.format, model=_version(*identity))

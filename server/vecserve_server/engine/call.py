@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from vecserve_server.engine.errors import EngineError
@@ -15,14 +14,14 @@ from vecserve_server.engine.errors import EngineError
 class Call:
     """The inputs of one call while they are computed, in whichever batches."""
 
-    vectors: NDArray[np.float32]
-    """`(inputs, dimensionality)`; instances fill it, row by row."""
-    norms: NDArray[np.float64]
-    """`(inputs,)`: Euclidean norms of the rows of `vectors`; instances fill it as well."""
+    rows: list[bytes]
+    """The vector of each input, see `Embeddings`; instances put them in."""
     on_end: Callable[[EngineError | None], None]
     """Called once, with None if every vector is there."""
     deadline: float = math.inf
     """On the engine's clock, in seconds."""
+    normalized: bool = False
+    """Whether its vectors are to be of length 1."""
     computed: int = 0
     """Inputs whose vectors are there."""
     abandoned: bool = False
@@ -48,7 +47,7 @@ class Call:
         """Takes note that a batch computed one more input; whether it was the last. For one thread at a time."""
         self.computed += 1
         self.started, self.ended = min(self.started, started), max(self.ended, ended)
-        return self.computed == len(self.vectors)
+        return self.computed == len(self.rows)
 
     def succeed(self) -> None:
         """Ends the call, all of whose vectors are there, unless it has ended already."""

@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
-import numpy as np
-
 from vecserve_server.engine.call import Call, WorkItem
 from vecserve_server.engine.cost import Average
 from vecserve_server.engine.errors import EngineError, ExpiredError, InferenceFailedError, NotReadyError
@@ -117,7 +115,7 @@ class Computing:
             NotReadyError, ExpiredError, InferenceFailedError, ModelFailingError: see `Engine.embed_texts`.
         """
         done: asyncio.Future[None] = self._loop.create_future()
-        call, work = _call(served, items, terms, partial(_resolve, done))
+        call, work = _call(items, terms, partial(_resolve, done))
         self._instances.submit(served.model, terms.priority, work)
         self._calls.add(call)
         try:
@@ -196,7 +194,7 @@ class Computing:
 
     def _try(self, served: Served) -> None:
         """Runs one made-up item, whose outcome is judged as any other."""
-        _, work = _call(served, [served.model.sample(1)], Terms(), _ignore)
+        _, work = _call([served.model.sample(1)], Terms(), _ignore)
         try:
             self._instances.submit(served.model, Priority.INTERACTIVE, work)
         except NotReadyError:  # nothing is computed at all
@@ -237,10 +235,9 @@ class Computing:
 
 
 def _call(
-    served: Served, items: Sequence[PreparedItem], terms: Terms, on_end: Callable[[EngineError | None], None]
+    items: Sequence[PreparedItem], terms: Terms, on_end: Callable[[EngineError | None], None]
 ) -> tuple[Call, list[WorkItem]]:
-    vectors = np.empty((len(items), served.model.manifest.dimensionality), dtype=np.float32)
-    call = Call(vectors, np.empty(len(items)), on_end, terms.deadline, trace=terms.progress.trace)
+    call = Call([b""] * len(items), on_end, terms.deadline, terms.normalized, trace=terms.progress.trace)
     return call, [WorkItem(call, index, item.payload, item.size) for index, item in enumerate(items)]
 
 

@@ -52,13 +52,16 @@ _Prepare = Callable[[Served, AnyInputs, int, Terms], Coroutine[Any, Any, list[Pr
 class Embeddings:
     """What a call gets."""
 
-    vectors: NDArray[np.float32]
-    """`(inputs, dimensionality)`, not normalized."""
-    norms: NDArray[np.float64]
-    """`(inputs,)`: Euclidean norms of the vectors."""
+    rows: list[bytes]
+    """The vector of each input: `(dimensionality,)` float32, its bytes in little-endian order."""
     items: list[PreparedItem]
     """What became of each input."""
     timings: Timings
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """`(inputs, dimensionality)`."""
+        return np.frombuffer(b"".join(self.rows), "<f4").reshape(len(self.rows), -1)
 
 
 class Engine:
@@ -221,7 +224,7 @@ class Engine:
             prepared - received, call.started - prepared, call.ended - call.started, self.clock() - call.ended
         )
         self._observer.answered(model.name, timings)
-        return Embeddings(call.vectors, call.norms, items, timings)
+        return Embeddings(call.rows, items, timings)
 
     def _enter(self, served: Served) -> None:
         self._accepted += 1

@@ -1,7 +1,10 @@
-"""Euclidean norms."""
+"""Euclidean norms, and vectors divided by them."""
 
 import numpy as np
 from numpy.typing import NDArray
+
+# Norms that float32 holds in full precision, so that dividing by them takes a fifth of the time.
+_SMALLEST_NORM, _LARGEST_NORM = 1e-30, 1e30
 
 
 def euclidean_norms(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -10,3 +13,16 @@ def euclidean_norms(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     In float64: squares of float32 overflow from 1e19 on, and vanish below 1e-19.
     """
     return np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+
+
+def normalize(vectors: NDArray[np.float32], norms: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Rows of `(batch, dimensionality)` divided by their norms `(batch,)`, whatever the others are.
+
+    Zeros stay zeros, and what is not finite stays as it is.
+    """
+    usual = (norms > _SMALLEST_NORM) & (norms < _LARGEST_NORM)
+    units = vectors / np.where(usual, norms, 1).astype(np.float32)[:, np.newaxis]
+    if not usual.all():
+        for row in np.flatnonzero(~usual & (norms > 0) & (norms < np.inf)):
+            units[row] = vectors[row] / norms[row]
+    return units

@@ -2,14 +2,16 @@
 
 import dataclasses
 import logging
-import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vecserve_server.engine.call import Call, WorkItem
 from vecserve_server.engine.instances import Outcome
-from vecserve_server.engine.norms import euclidean_norms
+from vecserve_server.engine.norms import euclidean_norms, normalize
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +52,14 @@ class Outcomes:
         self._stored: list[Stored] = []
 
     def store(self, outcome: Outcome, next_end: Callable[[], float]) -> None:
-        """Copies a batch's vectors to their calls, which end however this goes. On the instance's thread.
+        """Hands a batch's vectors to their calls, which end however this goes. On the instance's thread.
 
         `next_end` says when another batch will end, if nobody need be told of this one before to keep the instances
         busy; infinite otherwise.
         """
         stored = Stored(outcome)
         try:
-            self._copy(stored)
+            self._hand_out(stored)
         except Exception as error:
             stored = Stored(dataclasses.replace(outcome, error=error))
             raise
@@ -74,21 +76,23 @@ class Outcomes:
             except Exception:  # the others' calls wait too
                 logger.exception("the calls of a batch of model %s were not all told", stored.outcome.batch.model)
 
-    def _copy(self, stored: Stored) -> None:
+    def _hand_out(self, stored: Stored) -> None:
         outcome = stored.outcome
         if outcome.vectors is None:
             return
         items = outcome.batch.items
-        norms = euclidean_norms(outcome.vectors).tolist()
-        for item, vector, norm in zip(items, outcome.vectors, norms, strict=True):
-            item.call.vectors[item.index] = vector
-            item.call.norms[item.index] = norm
-        stored.not_finite = [item for item, norm in zip(items, norms, strict=True) if not math.isfinite(norm)]
+        norms = euclidean_norms(outcome.vectors)
+        finite = np.isfinite(norms).tolist()
+        stored.not_finite = [item for item, sound in zip(items, finite, strict=True) if not sound]
+        kinds = {item.call.normalized for item in items}
+        rows = {kind: _packed(normalize(outcome.vectors, norms) if kind else outcome.vectors) for kind in kinds}
+        for place, item in enumerate(items):
+            item.call.rows[item.index] = rows[item.call.normalized][place]
         with self._lock:  # other items of a call may be stored at this moment
             stored.complete = [
                 item.call
-                for item, norm in zip(items, norms, strict=True)
-                if math.isfinite(norm) and item.call.advance(outcome.started, outcome.ended)
+                for item, sound in zip(items, finite, strict=True)
+                if sound and item.call.advance(outcome.started, outcome.ended)
             ]
 
     def _put(self, stored: Stored, next_end: Callable[[], float]) -> None:
@@ -98,6 +102,13 @@ class Outcomes:
             self._stored.append(stored)
         if not stored.waited:
             self._wake()
+
+
+def _packed(vectors: NDArray[np.float32]) -> list[bytes]:
+    """Each row by itself."""
+    packed = vectors.astype("<f4", copy=False).tobytes()
+    size = len(packed) // len(vectors)
+    return [packed[start : start + size] for start in range(0, len(packed), size)]
 
 
 def _can_wait(stored: Stored, next_end: Callable[[], float]) -> bool:

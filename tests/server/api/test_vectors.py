@@ -3,14 +3,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vecserve.v1 import embedding_service_pb2 as pb
-from vecserve_server.api.vectors import VectorEncoding, normalize
+from vecserve_server.api.vectors import VectorEncoding
+from vecserve_server.engine.engine import Embeddings
 from vecserve_server.engine.errors import InvalidInputError
-from vecserve_server.engine.norms import euclidean_norms
+from vecserve_server.engine.norms import euclidean_norms, normalize
+from vecserve_server.engine.timings import Timings
 from vecserve_server.models.manifest import Manifest
 
 VECTORS = np.array([[3, 4, 12], [0, 0, 0], [-1, 0.5, 2]], np.float32)
@@ -18,13 +18,17 @@ VECTORS = np.array([[3, 4, 12], [0, 0, 0], [-1, 0.5, 2]], np.float32)
 
 @pytest.fixture
 def encode(manifest_of: Callable[..., Manifest]) -> Callable[..., NDArray[Any]]:
-    """Encodes vectors of three dimensions with the options of a request, and reads them back."""
+    """Encodes vectors of three dimensions, as the engine gives them, with the options of a request; reads them back."""
 
     def encode(vectors: NDArray[np.float32], **options: Any) -> NDArray[Any]:
         manifest = manifest_of(supported_dimensionalities=(2, 3))
         encoding = VectorEncoding.of(pb.VectorOptions(**options), manifest)
         dtype = "<f2" if encoding.element_type == pb.ELEMENT_TYPE_FLOAT16 else "<f4"
-        return np.array([np.frombuffer(packed, dtype) for packed in encoding.encode(vectors, euclidean_norms(vectors))])
+        if encoding.takes_normalized:
+            vectors = normalize(vectors, euclidean_norms(vectors))
+        rows = [vector.tobytes() for vector in vectors.astype("<f4")]
+        encoded = encoding.encode(Embeddings(rows, [], Timings(0, 0, 0, 0)))
+        return np.array([np.frombuffer(packed, dtype) for packed in encoded])
 
     return encode
 
@@ -82,27 +86,20 @@ def test_vectors_are_cut_first_and_normalized_then(encode: Callable[..., NDArray
     np.testing.assert_allclose(packed[0], [0.6, 0.8], rtol=1e-6)
 
 
-def test_whole_vectors_are_divided_by_the_norms_that_come_with_them(manifest_of: Callable[..., Manifest]) -> None:
-    encoding = VectorEncoding.of(pb.VectorOptions(normalization=pb.NORMALIZATION_L2), manifest_of())
+@pytest.mark.parametrize(
+    ("dimensionality", "normalization", "by_the_engine"),
+    [(3, pb.NORMALIZATION_L2, True), (2, pb.NORMALIZATION_L2, False), (3, pb.NORMALIZATION_NONE, False)],
+)
+def test_the_engine_normalizes_what_is_not_cut(
+    manifest_of: Callable[..., Manifest],
+    dimensionality: int,
+    normalization: pb.Normalization.ValueType,
+    by_the_engine: bool,
+) -> None:
+    options = pb.VectorOptions(dimensionality=dimensionality, normalization=normalization)
 
-    (packed,) = encoding.encode(VECTORS[:1], np.array([2.0]))
-
-    assert np.frombuffer(packed, "<f4").tolist() == [1.5, 2, 6]
+    assert VectorEncoding.of(options, manifest_of()).takes_normalized is by_the_engine
 
 
 def test_the_vector_of_zeros_stays_as_it_is(encode: Callable[..., NDArray[Any]]) -> None:
     assert encode(VECTORS, normalization=pb.NORMALIZATION_L2)[1].tolist() == [0, 0, 0]
-
-
-elements = st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False)
-
-
-@given(st.lists(elements, min_size=3, max_size=3).filter(any))
-def test_any_other_vector_gets_unit_length_and_keeps_its_direction(row: list[float]) -> None:
-    vector = np.array([row], np.float32)
-
-    unit = normalize(vector, euclidean_norms(vector))
-
-    assert unit.dtype == np.float32
-    exact = vector.astype(np.float64)
-    np.testing.assert_allclose(unit, exact / np.linalg.norm(exact), atol=1e-6)

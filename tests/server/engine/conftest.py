@@ -32,8 +32,13 @@ def make_items() -> Callable[..., list[WorkItem]]:
 
     def ignore(error: EngineError | None) -> None: ...
 
-    def make(*sizes: int, deadline: float = float("inf"), on_end: Callable[..., None] = ignore) -> list[WorkItem]:
-        call = Call(np.zeros((len(sizes), 1), np.float32), np.zeros(len(sizes)), on_end, deadline)
+    def make(
+        *sizes: int,
+        deadline: float = float("inf"),
+        on_end: Callable[..., None] = ignore,
+        normalized: bool = False,
+    ) -> list[WorkItem]:
+        call = Call([b""] * len(sizes), on_end, deadline, normalized)
         return [WorkItem(call, index, np.full(size, index), size) for index, size in enumerate(sizes)]
 
     return make

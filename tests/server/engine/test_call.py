@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 
 from vecserve_server.engine.call import Call
@@ -13,7 +12,7 @@ def ends() -> list[EngineError | None]:
 
 @pytest.fixture
 def call(ends: list[EngineError | None]) -> Call:
-    return Call(np.zeros((3, 2), np.float32), np.zeros(3), ends.append)
+    return Call([b""] * 3, ends.append)
 
 
 def test_a_call_is_complete_with_its_last_input(call: Call) -> None:

@@ -34,10 +34,13 @@ async def test_vectors_come_in_the_order_of_the_texts(engine: Engine, model: Gat
     assert [item.token_count for item in result.items] == [5, 3, 64, 4, 3]
 
 
-async def test_every_vector_comes_with_its_norm(engine: Engine, model: GatedModel) -> None:
-    result = await engine.embed_texts(model, TextInputs(["the cat sat", "hello", LONG]), Terms())
+async def test_vectors_are_normalized_where_the_terms_say_so(engine: Engine, model: GatedModel) -> None:
+    texts = ["the cat sat", "hello", LONG]
 
-    np.testing.assert_allclose(result.norms, np.linalg.norm(result.vectors, axis=1))
+    result = await engine.embed_texts(model, TextInputs(texts), Terms(normalized=True))
+
+    vectors = np.array([alone(model, text) for text in texts])
+    np.testing.assert_allclose(result.vectors, vectors / np.linalg.norm(vectors, axis=1)[:, np.newaxis], rtol=1e-5)
 
 
 async def test_bulk_calls_are_embedded_by_the_same_way(engine: Engine, model: GatedModel) -> None:

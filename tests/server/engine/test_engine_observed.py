@@ -73,7 +73,7 @@ async def test_calls_that_got_nothing_are_told_with_the_time_they_took(
 
 
 def test_several_observers_are_told_of_everything(recorder: Recorder) -> None:
-    call = Call(np.zeros((2, 1), np.float32), np.zeros(2), lambda error: None)
+    call = Call([b""] * 2, lambda error: None)
     batch = Batch("tiny-text", Priority.BULK, [WorkItem(call, index, np.zeros(3), 3) for index in range(2)], 1.0)
     second = Recorder()
     both = Observers([recorder, second])

@@ -50,13 +50,13 @@ async def told(settled: list[Stored]) -> list[Outcome]:
     return [stored.outcome for stored in settled]
 
 
-async def test_vectors_and_norms_are_copied_to_the_calls(outcomes: Outcomes, make_items: MakeItems) -> None:
-    one, other = make_items(5, 5), make_items(5)
+async def test_each_call_gets_its_vectors_normalized_or_as_they_are(outcomes: Outcomes, make_items: MakeItems) -> None:
+    one, other = make_items(5, 5), make_items(5, normalized=True)
 
     outcomes.store(outcome_of([one[1], *other, one[0]], [2.0, -3.0, 4.0]), lambda: math.inf)
 
-    assert (one[0].call.vectors.tolist(), one[0].call.norms.tolist()) == ([[4.0], [2.0]], [4.0, 2.0])
-    assert (other[0].call.vectors.tolist(), other[0].call.norms.tolist()) == ([[-3.0]], [3.0])
+    assert [np.frombuffer(row, "<f4").tolist() for row in one[0].call.rows] == [[4.0], [2.0]]
+    assert [np.frombuffer(row, "<f4").tolist() for row in other[0].call.rows] == [[-1.0]]
 
 
 async def test_a_call_is_complete_with_its_last_batch(

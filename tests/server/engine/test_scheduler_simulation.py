@@ -106,7 +106,7 @@ class Simulation:
             call.abandon()
             leave(None)
 
-        call = Call(NOTHING, NOTHING, leave, deadline)
+        call = Call([], leave, deadline)
         items += [WorkItem(call, index, NOTHING, size) for index, size in enumerate(arrival.sizes)]
         if not self.waiting[key]:
             self.granted[key].clear()

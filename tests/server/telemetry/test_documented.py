@@ -42,7 +42,7 @@ def metrics(text_model: TextModel) -> Metrics:
     metrics.loaded(text_model)
     metrics.batches.refused("tiny-text", Refusal.QUEUE_FULL)
     metrics.batches.dropped("tiny-text", Drop.EXPIRED, 1)
-    call = EngineCall(np.zeros((1, 1), np.float32), np.zeros(1), lambda error: None)
+    call = EngineCall([b""] * 1, lambda error: None)
     batch = Batch("tiny-text", Priority.BULK, [WorkItem(call, 0, np.zeros(1), 1)], 1.0)
     for failed in (True, False):
         metrics.batches.ran(batch, 1.0, 1, failed=failed)

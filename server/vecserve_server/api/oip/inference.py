@@ -76,11 +76,11 @@ def to_response(
         InvalidInputError: an element is too large for FP16.
     """
     try:
-        packed = encoding.pack(result.vectors, result.norms)
+        packed = b"".join(encoding.encode(result))
     except InvalidInputError as error:
         raise InvalidInputError([_FP16_OVERFLOW]) from error
     output = pb.ModelInferResponse.InferOutputTensor(
-        name=OUTPUT, datatype=_DATATYPES[encoding.element_type], shape=[len(result.vectors), encoding.dimensionality]
+        name=OUTPUT, datatype=_DATATYPES[encoding.element_type], shape=[len(result.rows), encoding.dimensionality]
     )
     return pb.ModelInferResponse(
         model_name=model.name,

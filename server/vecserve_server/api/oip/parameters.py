@@ -56,7 +56,12 @@ class InferOptions:
     def terms(self, call: Terms, now: float) -> Terms:
         """The call's terms with what the parameters say instead."""
         deadline = call.deadline if self.timeout is None else min(call.deadline, now + self.timeout)
-        return dataclasses.replace(call, deadline=deadline, priority=self.priority or call.priority)
+        return dataclasses.replace(
+            call,
+            deadline=deadline,
+            priority=self.priority or call.priority,
+            normalized=self.encoding.takes_normalized,
+        )
 
 
 def read_parameters(
@@ -80,6 +85,7 @@ def read_parameters(
         or default.dimensionality,
         reader.choice("element_type", _ELEMENT_TYPES) or default.element_type,
         reader.choice("normalization", NORMALIZATIONS) or default.normalization,
+        default.whole,
     )
     return InferOptions(
         encoding,

@@ -200,8 +200,7 @@ def test_too_many_items_are_an_error_of_their_own(text_model: TextModel) -> None
 
 
 def embeddings(vectors: Any) -> Embeddings:
-    rows = np.array(vectors, np.float32)
-    return Embeddings(rows, np.linalg.norm(rows, axis=1).astype(np.float64), [], Timings(0, 0, 0, 0))
+    return Embeddings([np.array(vector, "<f4").tobytes() for vector in vectors], [], Timings(0, 0, 0, 0))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +210,7 @@ def embeddings(vectors: Any) -> Embeddings:
 def test_vectors_become_one_tensor(
     text_model: TextModel, element_type: vecserve_pb.ElementType.ValueType, datatype: str, dtype: str
 ) -> None:
-    encoding = VectorEncoding(2, element_type, vecserve_pb.NORMALIZATION_NONE)
+    encoding = VectorEncoding(2, element_type, vecserve_pb.NORMALIZATION_NONE, 2)
 
     response = to_response(pb.ModelInferRequest(id="7"), text_model, encoding, embeddings([[1, 2], [3, 4], [5, 6]]))
 
@@ -223,7 +222,7 @@ def test_vectors_become_one_tensor(
 
 
 def test_what_fp16_can_not_hold_is_refused_in_the_words_of_the_protocol(text_model: TextModel) -> None:
-    encoding = VectorEncoding(2, vecserve_pb.ELEMENT_TYPE_FLOAT16, vecserve_pb.NORMALIZATION_NONE)
+    encoding = VectorEncoding(2, vecserve_pb.ELEMENT_TYPE_FLOAT16, vecserve_pb.NORMALIZATION_NONE, 2)
 
     with pytest.raises(InvalidInputError, match=r"^parameters\.element_type FP16 holds at most 65504"):
         to_response(pb.ModelInferRequest(), text_model, encoding, embeddings([[1, 70000]]))

@@ -152,11 +152,14 @@ def test_what_perf_analyzer_always_sends_is_accepted(text_model: TextModel) -> N
 
 
 def test_terms_are_those_of_the_call_unless_parameters_say_otherwise(text_model: TextModel) -> None:
-    call = Terms(deadline=105.0, priority=Priority.BULK)
+    call = Terms(deadline=105.0, priority=Priority.BULK, normalized=True)
 
     assert read(text_model)[0].terms(call, 100.0) == call
     assert read(text_model, timeout=0)[0].terms(call, 100.0) == call
     assert read(text_model, priority=0)[0].terms(call, 100.0) == call
-    assert read(text_model, priority=1, timeout=2_000_000)[0].terms(call, 100.0) == Terms(102.0, Priority.INTERACTIVE)
+    assert read(text_model, priority=1, timeout=2_000_000)[0].terms(call, 100.0) == Terms(
+        102.0, Priority.INTERACTIVE, normalized=True
+    )
+    assert not read(text_model, normalization="none")[0].terms(call, 100.0).normalized
     assert read(text_model, timeout=9_000_000)[0].terms(call, 100.0).deadline == 105.0
     assert read(text_model, timeout=1_000_000)[0].terms(Terms(math.inf), 100.0).deadline == 101.0
