@@ -12,7 +12,8 @@ def euclidean_norms(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
 
     In float64: squares of float32 overflow from 1e19 on, and vanish below 1e-19.
     """
-    return np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    wide = vectors.astype(np.float64)
+    return np.sqrt(np.einsum("ij,ij->i", wide, wide))
 
 
 def normalize(vectors: NDArray[np.float32], norms: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -20,9 +21,10 @@ def normalize(vectors: NDArray[np.float32], norms: NDArray[np.float64]) -> NDArr
 
     Zeros stay zeros, and what is not finite stays as it is.
     """
+    if np.minimum.reduce(norms) > _SMALLEST_NORM and np.maximum.reduce(norms) < _LARGEST_NORM:
+        return vectors / norms.astype(np.float32)[:, np.newaxis]
     usual = (norms > _SMALLEST_NORM) & (norms < _LARGEST_NORM)
     units = vectors / np.where(usual, norms, 1).astype(np.float32)[:, np.newaxis]
-    if not usual.all():
-        for row in np.flatnonzero(~usual & (norms > 0) & (norms < np.inf)):
-            units[row] = vectors[row] / norms[row]
+    for row in np.flatnonzero(~usual & (norms > 0) & (norms < np.inf)):
+        units[row] = vectors[row] / norms[row]
     return units

@@ -2,8 +2,6 @@
 
 from collections import Counter as Counts
 
-from prometheus_client import Counter
-
 from vecserve_server.engine.errors import (
     BatchTooLargeError,
     InvalidInputError,
@@ -38,7 +36,7 @@ _REASONS: list[tuple[type[Exception], str]] = [
 class CallMetrics(CallObserver):
     """An observer of calls that counts them, and times those that were answered."""
 
-    def __init__(self, families: Families, refused: Labelled[Counter]) -> None:
+    def __init__(self, families: Families, refused: Labelled) -> None:
         self._refused = refused
         self._calls = families.counter("calls", "Calls that have ended", "method", "model", "code")
         self._messages = families.counter("stream_messages", "Messages of streams that have ended", "model", "code")

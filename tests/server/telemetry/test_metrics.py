@@ -130,6 +130,8 @@ def test_batches_are_told_with_their_items_their_time_and_their_padding(
         f"batch_seconds_total{labels}": 0.75,
         f"batch_units_total{labels}": 32,
         f"batch_padding_units_total{labels}": 3,
+        f"failed_items_total{labels}": 0,
+        f"failed_batches_total{labels}": 0,
     }
 
 
@@ -139,7 +141,8 @@ def test_items_of_failed_batches_were_not_computed(metrics: Metrics, scrape: Cal
     told = scrape()
 
     assert told['failed_items_total{model="bert",priority="interactive"}'] == 2
-    assert not any(name.startswith("computed_items") for name in told)
+    assert told['failed_batches_total{model="bert",priority="interactive"}'] == 1
+    assert told['computed_items_total{model="bert",priority="interactive"}'] == 0
 
 
 def test_priorities_are_told_apart(metrics: Metrics, scrape: Callable[[], dict[str, float]]) -> None:
@@ -193,7 +196,9 @@ def test_the_size_of_batches_is_told(metrics: Metrics) -> None:
         labels = {"model": "bert", "priority": "interactive", "le": most}
         return metrics.registry.get_sample_value("vecserve_batch_items_bucket", labels)
 
-    assert [count(most) for most in ("1.0", "2.0", "4.0", "8.0", "16.0")] == [1, 1, 2, 2, 3]
+    assert [count(most) for most in ("1.0", "2.0", "4.0", "8.0", "16.0", "+Inf")] == [1, 1, 2, 2, 3, 3]
+    of_all = {"model": "bert", "priority": "interactive"}
+    assert metrics.registry.get_sample_value("vecserve_batch_items_sum", of_all) == 13
 
 
 def test_versions_and_the_process_are_told(metrics: Metrics) -> None:
