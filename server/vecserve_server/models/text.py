@@ -95,7 +95,14 @@ class TextPreprocessor:
         return None if ids is None else self._finish(ids, inputs)
 
     def _finish(self, ids: NDArray[np.int64], inputs: TextInputs) -> PreparedItem | str:
-        return self._token_refusal(len(ids), inputs.truncation) or self._fit(ids, inputs.truncation)
+        count, limit = len(ids), self._spec.max_token_count
+        if 0 < count <= limit:
+            return PreparedItem(ids, count, count)
+        if not count:
+            return "has no tokens"
+        if inputs.truncation is Truncation.NONE:
+            return f"has {count} tokens or more, and the model reads at most {limit}: shorten it or allow truncation"
+        return PreparedItem(self._cut(ids, limit, inputs.truncation), limit, limit, truncated=True)
 
     def _encode_one(self, text: str, inputs: TextInputs) -> Encoding:
         if len(text) <= _SHORT:
@@ -145,21 +152,6 @@ class TextPreprocessor:
         if len(text) > self._limits.text_characters:
             return f"has {len(text)} characters, and at most {self._limits.text_characters} are allowed"
         return None
-
-    def _token_refusal(self, count: int, truncation: Truncation) -> str | None:
-        if count == 0:
-            return "has no tokens"
-        limit = self._spec.max_token_count
-        if count > limit and truncation is Truncation.NONE:
-            return f"has {count} tokens or more, and the model reads at most {limit}: shorten it or allow truncation"
-        return None
-
-    def _fit(self, ids: NDArray[np.int64], truncation: Truncation) -> PreparedItem:
-        count, limit = len(ids), self._spec.max_token_count
-        if count <= limit:
-            return PreparedItem(ids, count, count)
-        ids = self._cut(ids, limit, truncation)
-        return PreparedItem(ids, limit, limit, truncated=True)
 
     def _cut(self, ids: NDArray[np.int64], limit: int, truncation: Truncation) -> NDArray[np.int64]:
         end = len(ids) - self._suffix
