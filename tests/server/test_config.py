@@ -231,10 +231,11 @@ def test_settings_reach_sessions_and_limits() -> None:
     filled = config(
         *("--intra-op-threads", "3"),
         *("--max-text-characters", "4", "--max-image-bytes", "5", "--max-image-pixels", "6"),
+        *("--max-known-words", "0"),
     )
 
     assert filled.session_options(cores=8).intra_op_threads == 3
-    assert filled.input_limits == InputLimits(4, 5, 6)
+    assert filled.input_limits == InputLimits(4, 5, 6, 0)
 
 
 CUDA_FLAGS = (

@@ -103,11 +103,13 @@ class PreparedItem:
 
 @dataclass(frozen=True, slots=True)
 class InputLimits:
-    """What one item may measure before it is refused. The server's settings fill them."""
+    """What one item may measure before it is refused, and what is remembered. The server's settings fill them."""
 
     text_characters: int = 100_000
     image_bytes: int = 20 * 2**20
     image_pixels: int = 50_000_000
+    known_words: int = 65_536
+    """Of the words of texts, at most so many are known again."""
 
 
 class InvalidItemsError(ValueError):

@@ -244,3 +244,14 @@ def test_texts_of_several_calls_are_read_together_as_each_call_says(preprocessor
     assert refused.problems == {1: "is empty"}
     assert isinstance(too_long, InvalidItemsError)
     assert list(too_long.problems) == [0]
+
+
+@pytest.mark.parametrize("known_words", [0, 3, 1000])
+def test_texts_come_out_the_same_however_many_words_are_known(
+    text_artifact: Path, spec: TextInput, reference: Tokenize, known_words: int
+) -> None:
+    preprocessor = TextPreprocessor(text_artifact / TOKENIZER_FILE, spec, InputLimits(known_words=known_words))
+
+    for _ in range(3):
+        items = _prepare(preprocessor, TextInputs(TEXTS))
+        assert [item.payload.tolist() for item in items] == reference(TEXTS, spec.max_token_count, "right")

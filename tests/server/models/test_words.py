@@ -46,7 +46,7 @@ def test_ids_are_the_tokenizers_own_while_words_are_learned_and_forgotten(
 ) -> None:
     for normalizer in _NORMALIZERS:
         tokenizer = _tokenizer(text_artifact, normalizer)
-        words = KnownWords(tokenizer, 1, 1, most_words=20)
+        words = KnownWords(tokenizer, 1, 1, most_words=12)
         for text in 2 * [" ".join(line) for line in lines]:
             ids = words.ids(text)
             if ids is not None:
@@ -54,7 +54,7 @@ def test_ids_are_the_tokenizers_own_while_words_are_learned_and_forgotten(
 
 
 def test_a_text_with_few_new_words_is_known_at_once(tokenizer: Tokenizer) -> None:
-    words = KnownWords(tokenizer, 1, 1)
+    words = KnownWords(tokenizer, 1, 1, 1000)
 
     ids = words.ids("the cat sat the")
 
@@ -63,7 +63,7 @@ def test_a_text_with_few_new_words_is_known_at_once(tokenizer: Tokenizer) -> Non
 
 
 def test_a_text_with_many_new_words_is_known_after_it_came_again(text_artifact: Path) -> None:
-    words, text = KnownWords(_tokenizer(text_artifact), 1, 1), " ".join("abcdefghijk")
+    words, text = KnownWords(_tokenizer(text_artifact), 1, 1, 1000), " ".join("abcdefghijk")
 
     known = [words.ids(text) is not None for _ in range(3)]
 
@@ -71,14 +71,14 @@ def test_a_text_with_many_new_words_is_known_after_it_came_again(text_artifact: 
 
 
 def test_a_word_that_is_too_long_is_not_kept(text_artifact: Path) -> None:
-    words = KnownWords(_tokenizer(text_artifact), 1, 1)
+    words = KnownWords(_tokenizer(text_artifact), 1, 1, 1000)
 
     assert words.ids("a" * 33) is None
     assert words.ids("a" * 33) is None
 
 
 def test_words_are_forgotten_when_there_are_too_many(text_artifact: Path) -> None:
-    words, text = KnownWords(_tokenizer(text_artifact), 1, 1, most_words=16), "a b c d e f g h i"
+    words, text = KnownWords(_tokenizer(text_artifact), 1, 1, most_words=9), "a b c d e f g h i"
     for letter in text.split(" "):
         words.ids(letter)
     assert words.ids(text) is not None
@@ -86,6 +86,14 @@ def test_words_are_forgotten_when_there_are_too_many(text_artifact: Path) -> Non
     words.ids("j")
 
     assert words.ids(text) is None
+
+
+def test_no_more_words_are_known_than_may_be(text_artifact: Path) -> None:
+    words = KnownWords(_tokenizer(text_artifact), 1, 1, most_words=2)
+
+    assert words.ids("a b c") is None
+    assert words.ids("a b") is not None
+    assert words.ids("a b c") is None
 
 
 def test_bert_splits_at_spaces(tokenizer: Tokenizer) -> None:
