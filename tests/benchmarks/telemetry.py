@@ -79,6 +79,7 @@ async def main() -> None:
     """Prints what each adds, in µs of CPU time: the least of several rounds, taken in turn."""
     logging.basicConfig(level="DEBUG", stream=open(os.devnull, "w"))  # noqa: SIM115 (as long as the process)
     metrics, tracing, log = Metrics(), Tracing(InMemorySpanExporter()), CallLog(with_inputs=False)
+    metrics.batches.begin("bert")
     ways: dict[str, tuple[CallObserver | None, Observer, str]] = {
         "nothing": (None, Observer(), "01"),
         "metrics": (CallObservers([metrics.calls]), metrics.batches, "01"),

@@ -20,8 +20,7 @@ class VectorEncoding(NamedTuple):
     dimensionality: int
     element_type: pb.ElementType.ValueType
     normalization: pb.Normalization.ValueType
-    whole: int
-    """The model's own dimensionality."""
+    model_dimensionality: int
 
     @classmethod
     def of(cls, options: pb.VectorOptions, manifest: Manifest) -> "VectorEncoding":
@@ -43,7 +42,7 @@ class VectorEncoding(NamedTuple):
     @property
     def takes_normalized(self) -> bool:
         """Whether the engine is to normalize: it does so for a whole batch, but knows nothing of cutting."""
-        return self.normalization == pb.NORMALIZATION_L2 and self.dimensionality == self.whole
+        return self.normalization == pb.NORMALIZATION_L2 and self.dimensionality == self.model_dimensionality
 
     def encode(self, embeddings: Embeddings) -> list[bytes]:
         """Packs each vector, of embeddings that are normalized if this `takes_normalized`.
@@ -51,7 +50,7 @@ class VectorEncoding(NamedTuple):
         Raises:
             InvalidInputError: an element is too large for float16.
         """
-        if self.dimensionality == self.whole and self.element_type == pb.ELEMENT_TYPE_FLOAT32:
+        if self.dimensionality == self.model_dimensionality and self.element_type == pb.ELEMENT_TYPE_FLOAT32:
             return embeddings.rows
         vectors = embeddings.vectors[:, : self.dimensionality]
         if self.normalization == pb.NORMALIZATION_L2 and not self.takes_normalized:

@@ -53,7 +53,10 @@ class Embeddings:
     """What a call gets."""
 
     rows: list[bytes]
-    """The vector of each input: `(dimensionality,)` float32, its bytes in little-endian order."""
+    """The vector of each input: `(dimensionality,)` float32, its bytes in little-endian order.
+
+    Normalized if the terms say so.
+    """
     items: list[PreparedItem]
     """What became of each input."""
     timings: Timings

@@ -26,5 +26,5 @@ def normalize(vectors: NDArray[np.float32], norms: NDArray[np.float64]) -> NDArr
     usual = (norms > _SMALLEST_NORM) & (norms < _LARGEST_NORM)
     units = vectors / np.where(usual, norms, 1).astype(np.float32)[:, np.newaxis]
     for row in np.flatnonzero(~usual & (norms > 0) & (norms < np.inf)):
-        units[row] = vectors[row] / norms[row]
+        units[row] = vectors[row].astype(np.float64) / norms[row]
     return units

@@ -6,11 +6,12 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 _LONGEST_WORD = 32
-# Of one text: those sentences took 37 µs each without, and with 2, 4 and 8 at once 44, 36 and 31 at first, and in the
-# end 21, 17 and 16. Where most is new, as in keys and numbers, the whole is tokenized faster than word by word.
+# Of one text: sentences of technical English took 37 µs each without, and with 2, 4 and 8 at once 44, 36 and 31 at
+# first, and in the end 21, 17 and 16. Where most is new, as in keys and numbers, the whole is tokenized faster than
+# word by word.
 _MOST_NEW = 8
 
 
@@ -30,7 +31,7 @@ class KnownWords:
             suffix: How many stand after it.
             most_words: It forgets all of them rather than know more. Few words are frequent: of 36,000 sentences of
                 technical English, which have 46,000, the last 4,000 had none that was new in six of ten. These take
-                6.4 MB with their ids.
+                6.4 MB with their ids; so many of the longest words, with a token for each character, five times that.
         """
         self._tokenizer = tokenizer
         self._most_words = most_words
@@ -56,29 +57,57 @@ class KnownWords:
         """Learns some of the words that are new; whether these are all."""
         known = self._known
         new = [word for word in dict.fromkeys(words) if word not in known]
-        learned = new[: min(_MOST_NEW, self._most_words)]
+        learned = [word for word in new if len(word) <= _LONGEST_WORD][: min(_MOST_NEW, self._most_words)]
         if len(known) + len(learned) > self._most_words:
             known = self._known = {}
         for word in learned:
-            if len(word) <= _LONGEST_WORD:
-                known[word] = _packed(self._tokenizer.encode(word, add_special_tokens=False).ids)
+            known[word] = _packed(self._tokenizer.encode(word, add_special_tokens=False).ids)
         return len(learned) == len(new)
 
 
 def splits_at_spaces(tokenizer: Tokenizer) -> bool:
     """Whether a space always ends a token, and nothing before one matters to what follows it: so it is in BERT's."""
-    parts = cast("dict[str, Any]", json.loads(tokenizer.to_str()))
     return (
-        _kinds(parts["normalizer"]) <= {"BertNormalizer", "Lowercase"}
-        and _kinds(parts["pre_tokenizer"]) == {"BertPreTokenizer"}
-        and _kinds(parts["model"]) == {"WordPiece"}
-        and not any(" " in token["content"] for token in parts["added_tokens"])
+        isinstance(tokenizer.model, models.WordPiece)
+        and isinstance(tokenizer.pre_tokenizer, pre_tokenizers.BertPreTokenizer)
+        and _normalizers(tokenizer) <= {"BertNormalizer", "Lowercase"}
+        and not any(_may_span_words(token, tokenizer) for token in tokenizer.get_added_tokens_decoder().values())
+        and _comes_once(tokenizer)
     )
 
 
-def _kinds(part: dict[str, Any] | None) -> set[str]:
-    """What a part of a tokenizer is, or the parts of a sequence of normalizers are."""
-    return set() if part is None else {each["type"] for each in part.get("normalizers", [part])}
+def _normalizers(tokenizer: Tokenizer) -> set[str]:
+    """The kinds of a tokenizer's normalizers."""
+    if tokenizer.normalizer is None:
+        return set()
+    normalizer = _described(tokenizer.normalizer)
+    return {each["type"] for each in normalizer.get("normalizers", [normalizer])}
+
+
+def _may_span_words(token: AddedToken, tokenizer: Tokenizer) -> bool:
+    """Whether a token that was added to the vocabulary may be found across a space.
+
+    Some are looked for in normalized text, in which spaces of every kind have become one.
+    """
+    if not (token.normalized and tokenizer.normalizer):
+        return " " in token.content
+    normalized = tokenizer.normalizer.normalize_str(token.content)
+    return not normalized or " " in normalized
+
+
+def _comes_once(tokenizer: Tokenizer) -> bool:
+    """Whether a text is in what becomes of it once, whatever special tokens there are around it."""
+    if tokenizer.post_processor is None:
+        return True
+    processor = _described(tokenizer.post_processor)
+    if processor["type"] != "TemplateProcessing":
+        return processor["type"] == "BertProcessing"
+    return sum("Sequence" in part for part in processor["single"]) == 1
+
+
+def _described(part: normalizers.Normalizer | processors.PostProcessor) -> dict[str, Any]:
+    """A part of a tokenizer as its file has it."""
+    return cast("dict[str, Any]", json.loads(part.__getstate__()))
 
 
 def _packed(ids: list[int]) -> bytes:

@@ -3,13 +3,13 @@
 from vecserve_server.engine.observer import Drop, Observer, Refusal
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.scheduler import Batch
-from vecserve_server.telemetry.labelled import Families, Labelled
+from vecserve_server.telemetry.labelled import Families, LabelledCounter
 
 
 class BatchMetrics(Observer):
     """An observer of the engine that counts. Units are tokens of texts, and images."""
 
-    def __init__(self, families: Families, refused: Labelled) -> None:
+    def __init__(self, families: Families, refused: LabelledCounter) -> None:
         self._refused = refused
         self._dropped = families.counter("dropped_items", "Inputs that left the queue uncomputed", "model", "reason")
         self._totals = families.batch_totals()

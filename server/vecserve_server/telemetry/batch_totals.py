@@ -1,5 +1,6 @@
 """What was computed, in sums that one look of Prometheus shows together."""
 
+import copy
 import threading
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ class Totals:
     items: int = 0
     """That were computed."""
     late: int = 0
-    """Computed or failed after their deadline."""
+    """That were computed after their deadline."""
     failed: int = 0
     failed_batches: int = 0
     seconds: float = 0.0
@@ -61,18 +62,15 @@ class BatchTotals(Collector):
         self._totals: dict[tuple[str, str], Totals] = {}
 
     def begin(self, model: str, priority: str) -> None:
-        """Begins series at 0, unless they have begun."""
+        """Begins series at 0, unless they have begun; batches of others don't count."""
         with self._lock:
             self._totals.setdefault((model, priority), Totals())
 
     def ran(self, batch: Batch, seconds: float, late: int, *, failed: bool) -> None:
         """Takes note of a batch; `late` of its items ended after their deadline."""
-        labels = batch.model, batch.priority.value
         with self._lock:
-            totals = self._totals.get(labels)
-            if totals is None:
-                totals = self._totals[labels] = Totals()
-            totals.add(batch, seconds, late, failed=failed)
+            if totals := self._totals.get((batch.model, batch.priority.value)):  # else its model has gone meanwhile
+                totals.add(batch, seconds, late, failed=failed)
 
     def forget(self, model: str) -> None:
         """Ends the series of a model."""
@@ -85,7 +83,8 @@ class BatchTotals(Collector):
 
     def collect(self) -> Iterator[Metric]:
         with self._lock:
-            return iter(list(_families(self._totals)))
+            known = copy.deepcopy(self._totals)
+        return _families(known)
 
 
 def _families(known: dict[tuple[str, str], Totals]) -> Iterator[Metric]:

@@ -11,7 +11,7 @@ from vecserve_server.engine.errors import (
 )
 from vecserve_server.engine.terms import Terms
 from vecserve_server.telemetry.calls import Call, CallObserver
-from vecserve_server.telemetry.labelled import Families, Labelled
+from vecserve_server.telemetry.labelled import Families, LabelledCounter
 
 # From the cheapest call to one that waited as long as anybody lets it.
 _CALL_SECONDS = (
@@ -36,7 +36,7 @@ _REASONS: list[tuple[type[Exception], str]] = [
 class CallMetrics(CallObserver):
     """An observer of calls that counts them, and times those that were answered."""
 
-    def __init__(self, families: Families, refused: Labelled) -> None:
+    def __init__(self, families: Families, refused: LabelledCounter) -> None:
         self._refused = refused
         self._calls = families.counter("calls", "Calls that have ended", "method", "model", "code")
         self._messages = families.counter("stream_messages", "Messages of streams that have ended", "model", "code")

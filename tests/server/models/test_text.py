@@ -7,12 +7,14 @@ import transformers
 from hardening.texts import attacks
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from vecserve_server.models.inputs import InputLimits, InvalidItemsError, PreparedItem, TextInputs, Truncation
 from vecserve_server.models.manifest import TOKENIZER_FILE, ArtifactError, TextInput
 from vecserve_server.models.model import TextModel
 from vecserve_server.models.text import TextPreprocessor, pad
+from vecserve_server.models.words import KnownWords
 
 TEXTS = [
     "The cat sat on the mat",
@@ -244,6 +246,27 @@ def test_texts_of_several_calls_are_read_together_as_each_call_says(preprocessor
     assert refused.problems == {1: "is empty"}
     assert isinstance(too_long, InvalidItemsError)
     assert list(too_long.problems) == [0]
+
+
+@pytest.mark.parametrize(("known_words", "looked_up"), [(0, None), (1000, True)])
+def test_a_text_that_came_before_is_looked_up_if_words_may_be_known(
+    text_artifact: Path, spec: TextInput, monkeypatch: pytest.MonkeyPatch, known_words: int, looked_up: bool | None
+) -> None:
+    found: list[bool] = []
+
+    class Watched(KnownWords):
+        def ids(self, text: str) -> NDArray[np.int64] | None:
+            ids = super().ids(text)
+            found.append(ids is not None)
+            return ids
+
+    monkeypatch.setattr("vecserve_server.models.text.KnownWords", Watched)
+    preprocessor = TextPreprocessor(text_artifact / TOKENIZER_FILE, spec, InputLimits(known_words=known_words))
+
+    for _ in range(2):
+        _prepare(preprocessor, TextInputs(["the cat sat"]))
+
+    assert (found[-1] if found else None) == looked_up
 
 
 @pytest.mark.parametrize("known_words", [0, 3, 1000])

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import re
 import socket
 import urllib.request
@@ -120,11 +121,12 @@ def test_a_model_that_comes_back_begins_anew(
 def test_batches_are_told_with_their_items_their_time_and_their_padding(
     metrics: Metrics, scrape: Callable[[], dict[str, float]]
 ) -> None:
+    metrics.batches.begin("bert")
     metrics.batches.ran(batch(10, 8, 9), 0.25, late=1, failed=False)
     metrics.batches.ran(batch(5), 0.5, late=0, failed=False)
 
     labels = '{model="bert",priority="interactive"}'
-    assert scrape() == {
+    assert {name: value for name, value in scrape().items() if name.endswith(labels)} == {
         f"computed_items_total{labels}": 4,
         f"late_items_total{labels}": 1,
         f"batch_seconds_total{labels}": 0.75,
@@ -136,6 +138,7 @@ def test_batches_are_told_with_their_items_their_time_and_their_padding(
 
 
 def test_items_of_failed_batches_were_not_computed(metrics: Metrics, scrape: Callable[[], dict[str, float]]) -> None:
+    metrics.batches.begin("bert")
     metrics.batches.ran(batch(10, 8), 0.25, late=0, failed=True)
 
     told = scrape()
@@ -145,7 +148,19 @@ def test_items_of_failed_batches_were_not_computed(metrics: Metrics, scrape: Cal
     assert told['computed_items_total{model="bert",priority="interactive"}'] == 0
 
 
+def test_a_batch_that_ends_after_its_model_has_gone_is_not_told(
+    metrics: Metrics, scrape: Callable[[], dict[str, float]], text_model: TextModel
+) -> None:
+    metrics.loaded(text_model)
+    metrics.unloaded(text_model)
+
+    metrics.batches.ran(dataclasses.replace(batch(1), model="tiny-text"), 0.25, late=0, failed=False)
+
+    assert scrape() == {}
+
+
 def test_priorities_are_told_apart(metrics: Metrics, scrape: Callable[[], dict[str, float]]) -> None:
+    metrics.batches.begin("bert")
     metrics.batches.ran(batch(1, 1, priority=Priority.BULK), 0.25, late=0, failed=False)
     metrics.batches.ran(batch(1), 0.25, late=0, failed=False)
 
@@ -189,6 +204,7 @@ def test_an_address_in_use_is_refused(metrics: Metrics, address: str) -> None:
 
 
 def test_the_size_of_batches_is_told(metrics: Metrics) -> None:
+    metrics.batches.begin("bert")
     for sizes in ((1,), (1, 2, 3), (4,) * 9):
         metrics.batches.ran(batch(*sizes), 0.25, late=0, failed=False)
 

@@ -85,7 +85,7 @@ def read_parameters(
         or default.dimensionality,
         reader.choice("element_type", _ELEMENT_TYPES) or default.element_type,
         reader.choice("normalization", NORMALIZATIONS) or default.normalization,
-        default.whole,
+        default.model_dimensionality,
     )
     return InferOptions(
         encoding,
