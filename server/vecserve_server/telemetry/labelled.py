@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter
 
 from vecserve_server.telemetry.batch_totals import BatchTotals
-from vecserve_server.telemetry.durations import LabelledDurations
+from vecserve_server.telemetry.distributions import LabelledDistributions
 
 
 class LabelledCounter(dict[tuple[str, ...], Counter]):
@@ -35,7 +35,7 @@ class Families:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self._all: list[LabelledCounter | LabelledDurations | BatchTotals] = []
+        self._all: list[LabelledCounter | LabelledDistributions | BatchTotals] = []
 
     def counter(self, name: str, description: str, *labels: str) -> LabelledCounter:
         """A counter, `vecserve_<name>_total`."""
@@ -50,9 +50,9 @@ class Families:
         self._all.append(totals)
         return totals
 
-    def durations(self, name: str, description: str, *labels: str, buckets: Sequence[float]) -> LabelledDurations:
+    def durations(self, name: str, description: str, *labels: str, buckets: Sequence[float]) -> LabelledDistributions:
         """A histogram of seconds, `vecserve_<name>`, for one thread."""
-        metric = LabelledDurations(f"vecserve_{name}", description, labels, buckets)
+        metric = LabelledDistributions(f"vecserve_{name}", description, labels, buckets)
         self._registry.register(metric)
         self._all.append(metric)
         return metric

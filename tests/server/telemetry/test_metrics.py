@@ -126,14 +126,12 @@ def test_batches_are_told_with_their_items_their_time_and_their_padding(
     metrics.batches.ran(batch(5), 0.5, late=0, failed=False)
 
     labels = '{model="bert",priority="interactive"}'
-    assert {name: value for name, value in scrape().items() if name.endswith(labels)} == {
+    assert {name: value for name, value in scrape().items() if value} == {
         f"computed_items_total{labels}": 4,
         f"late_items_total{labels}": 1,
         f"batch_seconds_total{labels}": 0.75,
         f"batch_units_total{labels}": 32,
         f"batch_padding_units_total{labels}": 3,
-        f"failed_items_total{labels}": 0,
-        f"failed_batches_total{labels}": 0,
     }
 
 

@@ -8,8 +8,8 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 
-class Durations:
-    """Counts durations by bucket, on one thread; whoever reads it meanwhile may miss the last one.
+class Distribution:
+    """Counts values by bucket, on one thread at a time; whoever reads it meanwhile may miss the last one.
 
     prometheus_client's Histogram takes 1.3 µs each time, most of it for its two locks, and a call has five durations;
     this takes a quarter.
@@ -22,10 +22,10 @@ class Durations:
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
 
-    def observe(self, seconds: float) -> None:
+    def observe(self, value: float) -> None:
         """Takes note of one."""
-        self._counts[bisect_left(self._bounds, seconds)] += 1
-        self._sum += seconds
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
 
     def buckets(self) -> list[tuple[str, int]]:
         """Upper bounds, and how many were at most that."""
@@ -34,11 +34,11 @@ class Durations:
 
     @property
     def sum(self) -> float:
-        """All of them together, in seconds."""
+        """All of them together."""
         return self._sum
 
 
-class LabelledDurations(dict[tuple[str, ...], Durations], Collector):
+class LabelledDistributions(dict[tuple[str, ...], Distribution], Collector):
     """A histogram with labels: its children by their values, made when first asked for."""
 
     def __init__(self, name: str, description: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
@@ -47,8 +47,8 @@ class LabelledDurations(dict[tuple[str, ...], Durations], Collector):
         self._bounds = bounds
         self._model = labels.index("model")
 
-    def __missing__(self, values: tuple[str, ...]) -> Durations:
-        child = self[values] = Durations(self._bounds)
+    def __missing__(self, values: tuple[str, ...]) -> Distribution:
+        child = self[values] = Distribution(self._bounds)
         return child
 
     def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride] (registries keep them as keys)
