@@ -9,6 +9,7 @@ from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve_server.engine.engine import Embeddings
 from vecserve_server.engine.errors import InvalidInputError, Violation
 from vecserve_server.engine.norms import euclidean_norms, normalize
+from vecserve_server.engine.rows import pack
 from vecserve_server.models.manifest import Manifest
 
 NORMALIZATIONS = {"none": pb.NORMALIZATION_NONE, "l2": pb.NORMALIZATION_L2}
@@ -40,9 +41,14 @@ class VectorEncoding(NamedTuple):
         )
 
     @property
+    def is_cut(self) -> bool:
+        """Whether it leaves out some of the model's dimensions."""
+        return self.dimensionality < self.model_dimensionality
+
+    @property
     def takes_normalized(self) -> bool:
         """Whether the engine is to normalize: it does so for a whole batch, but knows nothing of cutting."""
-        return self.normalization == pb.NORMALIZATION_L2 and self.dimensionality == self.model_dimensionality
+        return self.normalization == pb.NORMALIZATION_L2 and not self.is_cut
 
     def encode(self, embeddings: Embeddings) -> list[bytes]:
         """Packs each vector, of embeddings that are normalized if this `takes_normalized`.
@@ -50,14 +56,14 @@ class VectorEncoding(NamedTuple):
         Raises:
             InvalidInputError: an element is too large for float16.
         """
-        if self.dimensionality == self.model_dimensionality and self.element_type == pb.ELEMENT_TYPE_FLOAT32:
+        if not self.is_cut and self.element_type == pb.ELEMENT_TYPE_FLOAT32:
             return embeddings.rows
-        vectors = embeddings.vectors[:, : self.dimensionality]
-        if self.normalization == pb.NORMALIZATION_L2 and not self.takes_normalized:
-            vectors = normalize(vectors, euclidean_norms(vectors))
-        if self.element_type == pb.ELEMENT_TYPE_FLOAT16:
-            return [row.tobytes() for row in _float16(vectors)]
-        return [row.astype("<f4", copy=False).tobytes() for row in vectors]
+        vectors = embeddings.vectors
+        if self.is_cut:
+            vectors = vectors[:, : self.dimensionality]
+            if self.normalization == pb.NORMALIZATION_L2:
+                vectors = normalize(vectors, euclidean_norms(vectors))
+        return pack(_float16(vectors) if self.element_type == pb.ELEMENT_TYPE_FLOAT16 else vectors)
 
 
 _FLOAT16_OVERFLOW = Violation(
@@ -69,7 +75,7 @@ _FLOAT16_OVERFLOW = Violation(
 
 def _float16(vectors: NDArray[np.float32]) -> NDArray[np.float16]:
     with np.errstate(over="ignore"):
-        packed = vectors.astype("<f2")
+        packed = vectors.astype(np.float16)
     if not np.isfinite(packed).all():
         raise InvalidInputError([_FLOAT16_OVERFLOW])
     return packed

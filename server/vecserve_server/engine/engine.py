@@ -27,6 +27,7 @@ from vecserve_server.engine.observer import Observer, Refusal
 from vecserve_server.engine.preprocessing import Preprocessing
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.room import Room
+from vecserve_server.engine.rows import unpack
 from vecserve_server.engine.served import Served, prepare
 from vecserve_server.engine.settings import EngineSettings
 from vecserve_server.engine.terms import Terms
@@ -64,7 +65,7 @@ class Embeddings:
     @property
     def vectors(self) -> NDArray[np.float32]:
         """`(inputs, dimensionality)`."""
-        return np.frombuffer(b"".join(self.rows), "<f4").reshape(len(self.rows), -1)
+        return unpack(self.rows)
 
 
 class Engine:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vecserve_server.engine.call import Call, WorkItem
 from vecserve_server.engine.instances import Outcome
 from vecserve_server.engine.norms import euclidean_norms, normalize
+from vecserve_server.engine.rows import pack
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Outcomes:
         finite = np.isfinite(norms).tolist()
         stored.not_finite = [item for item, sound in zip(items, finite, strict=True) if not sound]
         kinds = {item.call.normalized for item in items}
-        rows = {kind: _packed(normalize(outcome.vectors, norms) if kind else outcome.vectors) for kind in kinds}
+        rows = {kind: pack(normalize(outcome.vectors, norms) if kind else outcome.vectors) for kind in kinds}
         for place, item in enumerate(items):
             item.call.rows[item.index] = rows[item.call.normalized][place]
         with self._lock:  # other items of a call may be stored at this moment
@@ -102,13 +102,6 @@ class Outcomes:
             self._stored.append(stored)
         if not stored.waited:
             self._wake()
-
-
-def _packed(vectors: NDArray[np.float32]) -> list[bytes]:
-    """Each row by itself."""
-    packed = vectors.astype("<f4", copy=False).tobytes()
-    size = len(packed) // len(vectors)
-    return [packed[start : start + size] for start in range(0, len(packed), size)]
 
 
 def _can_wait(stored: Stored, next_end: Callable[[], float]) -> bool:

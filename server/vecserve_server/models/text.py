@@ -50,9 +50,10 @@ class TextPreprocessor:
         self.vocabulary_size = 1 + max(self._tokenizer.get_vocab().values(), default=-1)
         """Token ids are smaller than this."""
         self._window = max(_SHORT, _WINDOW_PER_TOKEN * spec.max_token_count)
-        self._prefix, self._suffix = prefix, suffix = _special_token_counts(self._tokenizer)
-        remembers = limits.known_words > 0 and splits_at_spaces(self._tokenizer)
-        self._words = KnownWords(self._tokenizer, prefix, suffix, limits.known_words) if remembers else None
+        self._prefix, self._suffix = _special_token_counts(self._tokenizer)
+        self._words: KnownWords | None = None
+        if limits.known_words and splits_at_spaces(self._tokenizer):
+            self._words = KnownWords(self._tokenizer, self._prefix, self._suffix, limits.known_words)
         if spec.max_token_count <= self._prefix + self._suffix:
             raise ArtifactError(
                 f"{tokenizer_file.parent}: manifest input.max_token_count is {spec.max_token_count}, which leaves no "

@@ -31,7 +31,7 @@ class KnownWords:
             suffix: How many stand after it.
             most_words: It forgets all of them rather than know more. Few words are frequent: of 36,000 sentences of
                 technical English, which have 46,000, the last 4,000 had none that was new in six of ten. These take
-                6.4 MB with their ids; so many of the longest words, with a token for each character, five times that.
+                6.4 MB with their ids. 65,536 of those with most tokens, Korean ones taken apart, take 70 MB.
         """
         self._tokenizer = tokenizer
         self._most_words = most_words

@@ -1,0 +1,18 @@
+"""Vectors as the bytes that travel: one value for each row, in little-endian order."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def pack(vectors: NDArray[np.floating]) -> list[bytes]:
+    """Each row of `(batch, dimensionality)` by itself, in the vectors' own precision."""
+    packed = vectors.astype(vectors.dtype.newbyteorder("<"), copy=False).tobytes()
+    size = len(packed) // len(vectors)
+    return [packed[start : start + size] for start in range(0, len(packed), size)]
+
+
+def unpack(rows: Sequence[bytes]) -> NDArray[np.float32]:
+    """Rows of float32 as `(batch, dimensionality)`."""
+    return np.frombuffer(b"".join(rows), "<f4").reshape(len(rows), -1)
