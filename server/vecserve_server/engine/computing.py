@@ -17,6 +17,7 @@ from vecserve_server.engine.scheduler import Scheduler
 from vecserve_server.engine.served import Served
 from vecserve_server.engine.settings import EngineSettings
 from vecserve_server.engine.terms import Terms
+from vecserve_server.engine.waking import Waker
 from vecserve_server.models.inputs import PreparedItem
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ class Computing:
     def start(self) -> None:
         """Starts the instances, which tell of their work on the running event loop."""
         self._loop = asyncio.get_running_loop()
+        self._waker = Waker(busy=self._settings.instances)
         self._instances.start()
         self._look()
 
@@ -145,8 +147,13 @@ class Computing:
         finally:
             self._outcomes.store(outcome, partial(self._instances.next_end, outcome.batch))
 
-    def _wake(self) -> None:
-        self._loop.call_soon_threadsafe(self._outcomes.settle_all)
+    def _wake(self, outcome: Outcome) -> None:
+        """Has the event loop take note of an outcome. On the instance's thread."""
+        wake = partial(self._loop.call_soon_threadsafe, self._outcomes.settle_all)
+        if self._instances.leaves_a_core(outcome.batch.priority):
+            self._waker.wake_here(wake)
+        else:
+            wake()
 
     def _settle(self, stored: Stored) -> None:
         """Tells calls what has become of their items."""

@@ -182,6 +182,11 @@ class Instances:
             now = self._clock()
             return min((end for end in self._busy_until[batch.priority] if end > now), default=math.inf)
 
+    def leaves_a_core(self, priority: Priority) -> bool:
+        """Whether an instance that has just run a batch will rest, while all others of its priority compute."""
+        with self._lock:
+            return self._count > 1 and not self._idle[priority] and not self._scheduler.has_work(priority)
+
     def load(self) -> Load:
         """What waits and runs now."""
         with self._lock:

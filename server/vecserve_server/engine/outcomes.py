@@ -44,8 +44,11 @@ class Outcomes:
     other work, as the threads that compute leave nothing of its code and data in the processor's caches.
     """
 
-    def __init__(self, settle: Callable[[Stored], None], wake: Callable[[], object]) -> None:
-        """Prepares it; `settle` is told of each batch once, in order, and `wake` has `settle_all` called soon."""
+    def __init__(self, settle: Callable[[Stored], None], wake: Callable[[Outcome], object]) -> None:
+        """Prepares it; `settle` is told of each batch once, in order, and `wake` has `settle_all` called soon.
+
+        `wake` is called on the thread of the instance whose batch is the reason.
+        """
         self._settle = settle
         self._wake = wake
         self._lock = threading.Lock()
@@ -101,7 +104,7 @@ class Outcomes:
             stored.waited = not self._stored and _can_wait(stored, next_end)
             self._stored.append(stored)
         if not stored.waited:
-            self._wake()
+            self._wake(stored.outcome)
 
 
 def _can_wait(stored: Stored, next_end: Callable[[], float]) -> bool:

@@ -65,6 +65,19 @@ def test_bulk_work_never_takes_the_threads_of_interactive_work(running: Running,
     assert set(running.graph.threads) <= {"bulk-0", "bulk-1"}
 
 
+def test_who_ends_leaves_a_core_if_nothing_waits_and_no_other_rests(running: Running, make_items: MakeItems) -> None:
+    running.graph.held = True
+    assert not running.instances.leaves_a_core(INTERACTIVE)
+
+    running.instances.submit("text", INTERACTIVE, make_items(*[100] * 2))
+    running.graph.wait_for_runs(2)
+    assert running.instances.leaves_a_core(INTERACTIVE)
+    assert not running.instances.leaves_a_core(BULK)
+
+    running.instances.submit("text", INTERACTIVE, make_items(100))
+    assert not running.instances.leaves_a_core(INTERACTIVE)
+
+
 def test_a_failing_run_is_told_and_the_instances_go_on(running: Running, make_items: MakeItems) -> None:
     errors: list[str] = []
     for size in (13, 13, 13, 10):

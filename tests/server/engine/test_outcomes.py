@@ -41,7 +41,7 @@ def settled() -> list[Stored]:
 @pytest_asyncio.fixture
 async def outcomes(settled: list[Stored]) -> Outcomes:
     loop = asyncio.get_running_loop()
-    outcomes = Outcomes(settled.append, lambda: loop.call_soon_threadsafe(outcomes.settle_all))
+    outcomes = Outcomes(settled.append, lambda _: loop.call_soon_threadsafe(outcomes.settle_all))
     return outcomes
 
 
@@ -182,7 +182,7 @@ async def test_a_batch_whose_calls_cannot_be_told_does_not_keep_others_waiting(
         if len(settled) == 1:
             raise RuntimeError("ours")
 
-    outcomes = Outcomes(settle, lambda: None)
+    outcomes = Outcomes(settle, lambda _: None)
     for _ in range(2):
         outcomes.store(outcome_of(make_items(5)), lambda: math.inf)
 
