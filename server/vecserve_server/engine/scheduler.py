@@ -3,13 +3,14 @@
 Pure: no threads, no event loop, and the clock is handed in, so that schedules are tested by simulation.
 """
 
+import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vecserve_server.engine.batching import BatchPolicy
-from vecserve_server.engine.call import WorkItem
+from vecserve_server.engine.call import Call, WorkItem
 from vecserve_server.engine.cost import CostModel
 from vecserve_server.engine.priority import Priority
 
@@ -20,6 +21,10 @@ _SPARE = 1.6
 # A batch that ends within this part of the time which the next one takes will need some of what waits now. One that
 # ends later finds the callers of the next one back, or about to be.
 _WELL_BEFORE = 0.75
+
+# A call that waited for this part of what its batch takes gains little by being spread over instances that are not
+# idle, and one batch of all its items costs less than two.
+_WAITED = 1 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,10 @@ class _Queue:
     def sizes_near(self, size: int) -> list[int]:
         """The sizes that wait, by distance from `size`."""
         return sorted(self._by_size, key=lambda other: abs(other - size))
+
+    def rest_of(self, call: Call) -> int:
+        """Units of the call that leads the queue, as far as they wait: they came one after the other."""
+        return sum(item.size for item in itertools.takewhile(lambda item: item.call is call, self))
 
     def first(self, size: int | None = None) -> WorkItem | None:
         """The item that has waited longest, of all or of one size."""
@@ -221,7 +230,7 @@ class Scheduler:
         if not ready:
             return None
         _, _, model, queue, first = min(ready, key=lambda candidate: candidate[:3])
-        draft = self._fill(queue, first, now, _budget(queue, now, idle, running))
+        draft = self._fill(queue, first, now, _budget(queue, first, now, idle, running))
         seconds = queue.lane.cost.batch_seconds(len(draft.items) * draft.longest)
         self._served[priority] = queue.served
         queue.served += seconds / queue.lane.weight
@@ -307,13 +316,16 @@ class Scheduler:
         return False
 
 
-def _budget(queue: _Queue, now: float, idle: int, running: Sequence[Batch]) -> int:
+def _budget(queue: _Queue, first: WorkItem, now: float, idle: int, running: Sequence[Batch]) -> int:
     """Units of the next batch, beside those that end well before it would and so need some of the queue meanwhile.
 
-    Of their work only the queue's own has anything to do with it.
+    Of their work only the queue's own has anything to do with it. The call that leads stays together if it has waited.
     """
-    policy = queue.lane.policy
-    longest = queue.lane.cost.batch_seconds(min(queue.size, policy.full))
+    policy, cost = queue.lane.policy, queue.lane.cost
+    longest = cost.batch_seconds(min(queue.size, policy.full))
     earlier = [batch for batch in running if batch.end < now + _WELL_BEFORE * longest]
     own = sum(batch.size for batch in earlier if batch.key == queue.key)
-    return policy.budget(queue.size, idle, own, len(earlier))
+    budget = policy.budget(queue.size, idle, own, len(earlier))
+    whole = queue.rest_of(first.call)
+    has_waited = now - first.arrival >= _WAITED * cost.batch_seconds(whole)
+    return max(budget, whole) if idle == 1 and has_waited and policy.is_one(whole) else budget

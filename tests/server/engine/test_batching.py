@@ -16,7 +16,9 @@ policies = st.builds(BatchPolicy, largest=counts, fixed=fixed_costs)
     ("cost", "fixed"),
     [
         (CostModel(fixed=0.5, per_unit=0.25), 2.0),
-        (CostModel(fixed=0.0, per_unit=0.25), 0.0),
+        (CostModel(fixed=0.03, per_unit=0.25), 0.12),
+        (CostModel(fixed=0.02, per_unit=0.25), 0.1),
+        (CostModel(fixed=0.0, per_unit=0.25), 0.1),
         (CostModel(fixed=0.5, per_unit=0.0), math.inf),
         (CostModel(fixed=0.0, per_unit=0.0), math.inf),
     ],
@@ -40,6 +42,11 @@ def test_one_instance_cuts_the_queue_into_equal_parts_of_about_full_size(waiting
 @pytest.mark.parametrize(("idle", "budget"), [(1, 90), (2, 45), (3, 30), (9, 10), (20, 7)])
 def test_idle_instances_share_the_queue_while_a_share_is_worth_a_run(idle: int, budget: int) -> None:
     assert BatchPolicy(1000, fixed=2.5).budget(90, idle) == budget
+
+
+@given(policies, counts)
+def test_what_is_one_batch_is_not_cut(policy: BatchPolicy, waiting: int) -> None:
+    assert policy.is_one(waiting) == (policy.budget(waiting, idle=1) == waiting)
 
 
 def test_work_that_is_not_worth_two_runs_is_not_shared() -> None:

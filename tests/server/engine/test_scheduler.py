@@ -81,6 +81,36 @@ def test_a_batch_leaves_work_for_instances_that_end_well_before_it_at_the_same_m
     assert sizes(scheduler.next_batch(INTERACTIVE, 0, idle=1, running=running)) == [6] * taken
 
 
+@pytest.mark.parametrize(
+    ("count", "waited", "idle", "taken"), [(6, 11.9, 1, 3), (6, 12.0, 1, 6), (6, 12.0, 2, 2), (11, 22.0, 1, 5)]
+)
+def test_a_call_that_has_waited_stays_together_if_it_fits_into_a_batch_and_no_other_instance_is_idle(
+    count: int, waited: float, idle: int, taken: int, make_items: MakeItems
+) -> None:
+    """Six items, a full batch has room for them, would take 36 s; another instance soon needs some of them."""
+    lane = Lane(BatchPolicy(100, fixed=1.0), CostModel(fixed=0.0, per_unit=1.0))
+    scheduler = Scheduler({("text", INTERACTIVE): lane})
+    scheduler.add("text", INTERACTIVE, make_items(*[6] * count), 0)
+    running = [Batch("text", INTERACTIVE, make_items(24), 24.0, "text", waited)]
+
+    assert sizes(scheduler.next_batch(INTERACTIVE, waited, idle, running)) == [6] * taken
+
+
+def test_of_the_call_that_leads_only_what_waits_counts(make_items: MakeItems) -> None:
+    lane = Lane(BatchPolicy(100, fixed=1.0), CostModel(fixed=0.0, per_unit=1.0))
+    scheduler = Scheduler({("text", INTERACTIVE): lane})
+    first, second = make_items(*[6] * 11), make_items(6, 6)
+    scheduler.add("text", INTERACTIVE, first, 0)
+    scheduler.add("text", INTERACTIVE, second, 0)
+    scheduler.remove("text", INTERACTIVE, first[:6])
+    running = [Batch("text", INTERACTIVE, make_items(24), 24.0, "text", 30)]
+
+    batch = scheduler.next_batch(INTERACTIVE, 30, 1, running)
+
+    assert batch
+    assert batch.items == first[6:]
+
+
 def test_items_nearest_in_size_to_the_oldest_join_it(scheduler: Scheduler, make_items: MakeItems) -> None:
     scheduler.add("text", INTERACTIVE, make_items(20, 3, 21, 40, 19, 20, 4), 0)
 

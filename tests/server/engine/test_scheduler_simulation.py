@@ -186,7 +186,12 @@ class Simulation:
             others = [each for each in self.running if each.priority is batch.priority]
             running = [each for each in others if each.end < self.now + 0.75 * longest]
             own = sum(each.size for each in running if each.model == batch.model)
-            assert batch.size <= policy.budget(queued, self.idle[batch.priority], own, len(running))
+            budget = policy.budget(queued, self.idle[batch.priority], own, len(running))
+            leading = batch.items[0].call
+            waited = self.now - batch.items[0].arrival
+            together = [*batch.items, *self.waiting[batch.model, batch.priority]]
+            whole = sum(item.size for item in together if item.call is leading)
+            assert batch.size <= budget or (batch.size <= whole and waited >= cost.batch_seconds(whole) / 3 - 1e-9)
 
     def _check_shares(self, batch: Batch) -> None:
         """Others are not served ahead of a model that waits, but for what it was given before and one batch each."""
