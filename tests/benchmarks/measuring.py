@@ -48,9 +48,9 @@ class Bench:
         """What is asked of single short texts, 64 in flight: beside a faster model, the rest of a call weighs more."""
         return "≥ 0.80" if "int8" in self.text_model else "≥ 0.90"
 
-    def closed(self, workload: Workload, in_flight: int) -> RunResult:
+    def closed(self, workload: Workload, in_flight: int, seconds: float | None = None) -> RunResult:
         """Keeps `in_flight` calls on their way."""
-        return self._run(Load("closed", _calls(workload), ClosedLoop(in_flight)))
+        return self._run(Load("closed", _calls(workload), ClosedLoop(in_flight)), seconds=seconds)
 
     def overload(self, workload: Workload, rate: float, deadline: float) -> RunResult:
         """Sends `rate` calls per second, more than the server can answer, at random times."""
