@@ -15,8 +15,8 @@ class Waker:
 
     Where every core is taken, Linux lets a thread wake up on the one where it ran before. An instance that is about to
     rest would leave its own core empty, and the event loop take another from the batch that runs there. With 8 single
-    texts in flight instances had 0.66 of two cores in int8, and 0.74 when the loop woke up on the core that was left;
-    in fp32 0.84 and 0.89.
+    texts in flight instances had 0.65 of two cores in int8, and 0.73 when the loop woke up on the core that was left;
+    in fp32 0.83 and 0.89.
     """
 
     def __init__(self, busy: int) -> None:
