@@ -1,9 +1,12 @@
 import os
 import sys
 import threading
+from collections.abc import Callable
 
 import pytest
+from controlled import Begin
 
+from vecserve_server.engine.instances import Instances
 from vecserve_server.engine.waking import Waker
 
 CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 0
@@ -89,3 +92,25 @@ def test_it_is_woken_where_the_system_lets_no_thread_be_bound(monkeypatch: pytes
     waker.wake_here(woken.set)
 
     assert woken.is_set()
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_instances_wake_the_event_loop_where_they_are_if_they_leave_a_core(
+    leaves: bool, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken_from: list[str] = []
+    wake_here = Waker.wake_here
+
+    def note(waker: Waker, wake: Callable[[], object]) -> None:
+        woken_from.append(threading.current_thread().name)
+        wake_here(waker, wake)
+
+    def leaves_a_core(*_: object) -> bool:
+        return leaves
+
+    monkeypatch.setattr(Waker, "wake_here", note)
+    monkeypatch.setattr(Instances, "leaves_a_core", leaves_a_core)
+
+    await (await begin("cat"))
+
+    assert woken_from == ["interactive-0"] * leaves
