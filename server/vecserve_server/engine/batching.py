@@ -47,10 +47,6 @@ class BatchPolicy:
         """The policy for a model of that cost."""
         return cls(largest, max(_LEAST_FIXED, cost.fixed / cost.per_unit) if cost.per_unit else math.inf)
 
-    def is_one(self, waiting: int) -> bool:
-        """Whether so many units are no more than one batch."""
-        return waiting <= self.largest and round(waiting / self.full) <= 1
-
     def budget(self, waiting: int, idle: int, running: int = 0, busy: int = 0) -> int:
         """Units for the next batch when `waiting` are queued and `idle` instances are free, the asking one included.
 

@@ -328,4 +328,5 @@ def _budget(queue: _Queue, first: WorkItem, now: float, idle: int, running: Sequ
     budget = policy.budget(queue.size, idle, own, len(earlier))
     whole = queue.rest_of(first.call)
     has_waited = now - first.arrival >= _WAITED * cost.batch_seconds(whole)
-    return max(budget, whole) if idle == 1 and has_waited and policy.is_one(whole) else budget
+    fits = policy.budget(whole, idle=1) == whole
+    return max(budget, whole) if idle == 1 and has_waited and fits else budget

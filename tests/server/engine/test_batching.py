@@ -44,11 +44,6 @@ def test_idle_instances_share_the_queue_while_a_share_is_worth_a_run(idle: int, 
     assert BatchPolicy(1000, fixed=2.5).budget(90, idle) == budget
 
 
-@given(policies, counts)
-def test_what_is_one_batch_is_not_cut(policy: BatchPolicy, waiting: int) -> None:
-    assert policy.is_one(waiting) == (policy.budget(waiting, idle=1) == waiting)
-
-
 def test_work_that_is_not_worth_two_runs_is_not_shared() -> None:
     assert BatchPolicy(1000, fixed=2.5).budget(12, idle=4) == 12
 
