@@ -191,7 +191,8 @@ class Simulation:
             waited = self.now - batch.items[0].arrival
             together = [*batch.items, *self.waiting[batch.model, batch.priority]]
             whole = sum(item.size for item in together if item.call is leading)
-            assert batch.size <= budget or (batch.size <= whole and waited >= cost.batch_seconds(whole) / 3 - 1e-9)
+            together_at_last = waited >= cost.batch_seconds(whole) / 3 - 1e-9 and self.idle[batch.priority] == 1
+            assert batch.size <= budget or (batch.size <= whole <= 1.5 * policy.full and together_at_last)
 
     def _check_shares(self, batch: Batch) -> None:
         """Others are not served ahead of a model that waits, but for what it was given before and one batch each."""
