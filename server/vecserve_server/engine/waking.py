@@ -23,7 +23,7 @@ class Waker:
         """For the calling thread to be woken.
 
         Args:
-            busy: How many threads compute at most. Where there are more cores, one is free anyway, and the quicker.
+            busy: How many instances there are. Where there are more cores, one may be free, and is the quicker then.
         """
         self._thread = threading.get_native_id()
         self._busy = busy
