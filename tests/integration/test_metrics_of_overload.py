@@ -31,10 +31,11 @@ def metrics_address() -> str:
 def server(
     example_models: Path, metrics_address: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[RunningServer]:
-    """One instance of one model, for all tests here: the last one stops it."""
+    """One instance of one model, for all tests here: the last one stops it. It refuses none for the queue's length."""
     models = tmp_path_factory.mktemp("models")
     (models / "all-minilm-l6-v2").symlink_to(example_models.absolute() / "all-minilm-l6-v2")
-    with serving(models, "--instances", "1", "--metrics-address", metrics_address) as running:
+    flags = "--instances", "1", "--max-queue-seconds", "60", "--metrics-address", metrics_address
+    with serving(models, *flags) as running:
         yield running
 
 
