@@ -2,11 +2,10 @@
 
 import dataclasses
 import logging
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from vecserve_server.engine.call import Call, WorkItem
 from vecserve_server.engine.instances import Outcome
@@ -85,7 +84,7 @@ class Outcomes:
             return
         items = outcome.batch.items
         norms = euclidean_norms(outcome.vectors)
-        finite = np.isfinite(norms).tolist()
+        finite = [math.isfinite(norm) for norm in norms.tolist()]
         stored.not_finite = [item for item, sound in zip(items, finite, strict=True) if not sound]
         kinds = {item.call.normalized for item in items}
         rows = {kind: pack(normalize(outcome.vectors, norms) if kind else outcome.vectors) for kind in kinds}

@@ -1,5 +1,6 @@
 """Vectors as the bytes that travel: one value for each row, in little-endian order."""
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,9 +9,8 @@ from numpy.typing import NDArray
 
 def pack(vectors: NDArray[np.floating]) -> list[bytes]:
     """Each row of `(batch, dimensionality)` by itself, in the vectors' own precision."""
-    packed = vectors.astype(vectors.dtype.newbyteorder("<"), copy=False).tobytes()
-    size = len(packed) // len(vectors)
-    return [packed[start : start + size] for start in range(0, len(packed), size)]
+    little = vectors if sys.byteorder == "little" else vectors.byteswap()
+    return [row.tobytes() for row in little]
 
 
 def unpack(rows: Sequence[bytes]) -> NDArray[np.float32]:

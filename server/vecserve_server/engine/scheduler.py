@@ -103,12 +103,13 @@ class _Queue:
 
     def take(self, item: WorkItem) -> None:
         """Takes an item out, wherever it stands."""
+        size = item.size
         del self._by_arrival[item]
-        same_size = self._by_size[item.size]
+        same_size = self._by_size[size]
         del same_size[item]
         if not same_size:
-            del self._by_size[item.size]
-        self.size -= item.size
+            del self._by_size[size]
+        self.size -= size
 
     def sizes_near(self, size: int) -> list[int]:
         """The sizes that wait, by distance from `size`."""
@@ -136,8 +137,11 @@ class _Draft:
     def add(self, item: WorkItem) -> None:
         self.items.append(item)
         self.size += item.size
-        self.longest = max(self.longest, item.size)
-        self.deadline = min(self.deadline, item.call.deadline)
+        # Comparisons take half as long as `max` and `min`, and there is one of these for each item.
+        if item.size > self.longest:
+            self.longest = item.size
+        if item.call.deadline < self.deadline:
+            self.deadline = item.call.deadline
 
 
 class Scheduler:
@@ -263,25 +267,30 @@ class Scheduler:
         return None
 
     def _fill(self, queue: _Queue, first: WorkItem, now: float, budget: int) -> "_Draft":
-        """The batch of at most `budget` units that `first` leads."""
+        """The batch of at most `budget` units that `first` leads: items by distance from its size, then by arrival."""
         policy, cost = queue.lane.policy, queue.lane.cost
         queue.take(first)
         draft = _Draft(first)
         closed: set[bool] = set()
-        for item in self._nearest(queue, first.size, now):
-            longer = item.size > first.size
-            if draft.size + item.size > budget or len(closed) == 2:
+        for size in queue.sizes_near(first.size):
+            longer, longest = size > first.size, max(draft.longest, size)
+            while longer not in closed and (item := queue.first(size)):
+                if not self._keep(queue, item, now):
+                    continue
+                total = draft.size + size
+                if total > budget:
+                    return draft
+                count = len(draft.items) + 1
+                end = now + _SPARE * cost.batch_seconds(count * longest)
+                in_time = end <= draft.deadline and end <= item.call.deadline
+                in_time = in_time and end <= self._latest_end(queue, item, first, now)
+                if in_time and policy.allow(count, longest, total):
+                    queue.take(item)
+                    draft.add(item)
+                else:
+                    closed.add(longer)  # items still further away fit no better
+            if len(closed) == 2:
                 break
-            if longer in closed:
-                continue
-            count, longest = len(draft.items) + 1, max(draft.longest, item.size)
-            end = now + _SPARE * cost.batch_seconds(count * longest)
-            in_time = end <= min(draft.deadline, item.call.deadline, self._latest_end(queue, item, first, now))
-            if not in_time or not policy.allow(count, longest, draft.size + item.size):
-                closed.add(longer)  # items still further away fit no better
-                continue
-            queue.take(item)
-            draft.add(item)
         return draft
 
     def _latest_end(self, queue: _Queue, item: WorkItem, first: WorkItem, now: float) -> float:
@@ -292,15 +301,6 @@ class Scheduler:
         needed, deadline = cost.batch_seconds(oldest.size), oldest.call.deadline
         in_time = now + cost.batch_seconds(first.size) + needed <= deadline
         return deadline - _SPARE * needed if in_time else math.inf
-
-    def _nearest(self, queue: _Queue, size: int, now: float) -> Iterator[WorkItem]:
-        """Items by distance from `size`, then by arrival; where one is not taken, so is no other of its size."""
-        for candidate in queue.sizes_near(size):
-            offered = None
-            while (item := queue.first(candidate)) and item is not offered:
-                if self._keep(queue, item, now):
-                    yield item
-                    offered = item
 
     def _keep(self, queue: _Queue, item: WorkItem, now: float) -> bool:
         """Whether the item is worth computing; if not, it is dropped.
