@@ -274,23 +274,22 @@ class Scheduler:
         closed: set[bool] = set()
         for size in queue.sizes_near(first.size):
             longer, longest = size > first.size, max(draft.longest, size)
-            while longer not in closed and (item := queue.first(size)):
+            while item := queue.first(size):
                 if not self._keep(queue, item, now):
                     continue
                 total = draft.size + size
-                if total > budget:
+                # What is further away and smaller would fit the budget, and add padding.
+                if total > budget or len(closed) == 2:
                     return draft
                 count = len(draft.items) + 1
                 end = now + _SPARE * cost.batch_seconds(count * longest)
                 in_time = end <= draft.deadline and end <= item.call.deadline
                 in_time = in_time and end <= self._latest_end(queue, item, first, now)
-                if in_time and policy.allow(count, longest, total):
-                    queue.take(item)
-                    draft.add(item)
-                else:
+                if longer in closed or not in_time or not policy.allow(count, longest, total):
                     closed.add(longer)  # items still further away fit no better
-            if len(closed) == 2:
-                break
+                    break
+                queue.take(item)
+                draft.add(item)
         return draft
 
     def _latest_end(self, queue: _Queue, item: WorkItem, first: WorkItem, now: float) -> float:

@@ -159,6 +159,15 @@ def test_items_whose_padding_would_cost_most_of_a_run_stay_behind(
     assert sizes(scheduler.next_batch(INTERACTIVE, 0)) == batch
 
 
+def test_a_batch_is_not_filled_up_with_what_is_further_away_than_the_first_that_does_not_fit(
+    scheduler: Scheduler, make_items: MakeItems
+) -> None:
+    """Half of the queue has 82 tokens: a text of 22 adds too much padding, one of 23 is too much, and 17 would fit."""
+    scheduler.add("text", INTERACTIVE, make_items(20, 20, 20, 22, 23, 17, 41), 0)
+
+    assert sizes(scheduler.next_batch(INTERACTIVE, 0)) == [20, 20, 20]
+
+
 @pytest.mark.parametrize(("idle", "first"), [(1, 6), (2, 3), (3, 2), (9, 1)])
 def test_idle_instances_get_equal_parts_of_the_queue(
     idle: int, first: int, scheduler: Scheduler, make_items: MakeItems
