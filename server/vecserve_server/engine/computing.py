@@ -77,9 +77,10 @@ class Computing:
         self._instances.open(served.model, served.model.name, served.model, served.lanes)
 
     def close(self, served: Served) -> None:
-        """Forgets a model that no call uses any more."""
+        """Forgets a model that no call uses any more; at most a trial still waits."""
         del self._served[served.model]
-        self._instances.close(served.model)
+        left = self._instances.close(served.model)
+        self._observer.dropped(served.model.name, Drop.STOPPED, len(left))
         if served.trial:
             served.trial.cancel()
 

@@ -352,7 +352,23 @@ WOKEN_AND_DEAD = World(
 """An instance dies when it was woken for what waits, while two others rest."""
 
 
+TRIED_AND_CLOSED = World(
+    instances=1,
+    longest_wait=0.02,
+    runs=[(0.1, True), (100000.0, False), (0.1, True)],
+    lag=0.0,
+    stop_at=None,
+    swaps=[41],
+    deaths=frozenset({2}),
+)
+"""A model goes whose trial still waits."""
+
+
 @settings(max_examples=5 * settings().max_examples)
+@example(
+    traffic=[arrival_of(call) for call in (b"\0\0\1\1\1", b"\x11\2\x16\x14\1", b"\0\0\1\1\1", b"\0\2\x14\x14\1")],
+    world=TRIED_AND_CLOSED,
+)
 @example(
     traffic=[arrival_of(call) for call in (b"\0\0\3\1\1\4", b"\x96\3\1\1\1\6\x0b", b"\0\0\1\0\1")],
     world=WOKEN_AND_DEAD,
