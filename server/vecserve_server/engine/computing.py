@@ -80,7 +80,7 @@ class Computing:
         """Forgets a model that no call uses any more; at most a trial still waits."""
         del self._served[served.model]
         left = self._instances.close(served.model)
-        self._observer.dropped(served.model.name, Drop.STOPPED, len(left))
+        self._observer.dropped(served.model.name, Drop.MODEL_FAILING, len(left))
         if served.trial:
             served.trial.cancel()
 

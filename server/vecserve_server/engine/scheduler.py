@@ -103,13 +103,12 @@ class _Queue:
 
     def take(self, item: WorkItem) -> None:
         """Takes an item out, wherever it stands."""
-        size = item.size
         del self._by_arrival[item]
-        same_size = self._by_size[size]
+        same_size = self._by_size[item.size]
         del same_size[item]
         if not same_size:
-            del self._by_size[size]
-        self.size -= size
+            del self._by_size[item.size]
+        self.size -= item.size
 
     def sizes_near(self, size: int) -> list[int]:
         """The sizes that wait, by distance from `size`."""

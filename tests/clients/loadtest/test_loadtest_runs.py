@@ -163,7 +163,7 @@ async def test_calls_that_fall_due_within_an_interval_are_sent_together(target: 
     assert result.totals.sent == 500
     assert np.all(result.calls.sent >= result.calls.intended)
     assert np.median(np.diff(np.sort(result.calls.sent))) < 0.0005  # one after the other, though due 1 ms apart
-    assert np.median(result.calls.sent - result.calls.intended) > 0.01  # half of the interval on average
+    assert 0.01 < np.median(result.calls.sent - result.calls.intended) < 0.1  # half of the interval on average
 
 
 async def test_a_stalled_server_shows_in_the_latencies_of_all_calls_due_meanwhile(target: Target) -> None:
@@ -210,7 +210,8 @@ async def test_the_servers_limit_of_streams_is_kept() -> None:
 
     assert result.max_in_flight == 4
     # gRPC C-core counts a stream until it knows that its own last frame is written, which may be after the client
-    # read that frame and opened the next stream: it refuses one in a thousand.
+    # read that frame and opened the next stream: it refuses one in a thousand (REFUSED_STREAM is 7).
+    assert set(result.failures.values()) <= {"the server reset the stream with HTTP/2 error code 7"}
     assert result.statuses["OK"] > 0.9 * sum(result.statuses.values())
 
 
