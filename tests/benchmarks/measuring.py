@@ -2,8 +2,9 @@
 
 import re
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ _WARMUP = 1.0
 # the load comes from elsewhere. Seconds between two rounds of sending and reading, and after which a call is sent late.
 _INTERVAL, _LATE_AFTER = 0.004, 0.005
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_Measured = TypeVar("_Measured")
 _SAMPLE = re.compile(r"^vecserve_(\w+?)_total\{(.*)\} (\S+)$", re.MULTILINE)
 
 
@@ -47,6 +49,15 @@ class Bench:
     def unary_goal(self) -> str:
         """What is asked of single short texts, 64 in flight: beside a faster model, the rest of a call weighs more."""
         return "≥ 0.80" if "int8" in self.text_model else "≥ 0.90"
+
+    def beside(self, limit: Callable[[], float], measure: Callable[[], _Measured]) -> tuple[float, _Measured]:
+        """Measures between two halves of the limit, and returns their mean first.
+
+        So what a machine gains or loses steadily does not count.
+        """
+        before = limit()
+        measured = measure()
+        return (before + limit()) / 2, measured
 
     def closed(self, workload: Workload, in_flight: int, seconds: float | None = None) -> RunResult:
         """Keeps `in_flight` calls on their way."""
