@@ -12,8 +12,10 @@ _FULL = 40
 # 0.03 to 0.065 were measured, so that one to three made a full batch, where four do 3 to 6 % more than one.
 _LEAST_FIXED = 0.1
 
-# Work is spread over idle instances as long as a fixed cost is at most one part in this many of each share.
-_SHARED = 2.5
+# Work is spread over idle instances as long as a fixed cost is at most one part in 1.5 of each share. At 2.5, four to
+# six callers mostly had one instance, and eight too where the fixed cost was measured a fifth too high; at 0.5, two had
+# both, but six to sixteen got less, as each run has to be handed over and told of.
+_SHARED = 1.5
 
 # While other batches run that end before it, one takes no more than its share of about two rounds: who took all that
 # waits would leave nothing for those who end meanwhile, and their callers come back in crowds. Nothing is left where

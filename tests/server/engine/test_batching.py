@@ -39,13 +39,14 @@ def test_one_instance_cuts_the_queue_into_equal_parts_of_about_full_size(waiting
     assert BatchPolicy(1000, fixed=2.5).budget(waiting, idle=1) == budget
 
 
-@pytest.mark.parametrize(("idle", "budget"), [(1, 90), (2, 45), (3, 30), (9, 10), (20, 7)])
+@pytest.mark.parametrize(("idle", "budget"), [(1, 90), (2, 45), (3, 30), (9, 10), (20, 5), (40, 4)])
 def test_idle_instances_share_the_queue_while_a_share_is_worth_a_run(idle: int, budget: int) -> None:
     assert BatchPolicy(1000, fixed=2.5).budget(90, idle) == budget
 
 
 def test_work_that_is_not_worth_two_runs_is_not_shared() -> None:
-    assert BatchPolicy(1000, fixed=2.5).budget(12, idle=4) == 12
+    assert BatchPolicy(1000, fixed=2.5).budget(7, idle=4) == 7
+    assert BatchPolicy(1000, fixed=2.5).budget(8, idle=4) == 4
 
 
 def test_without_a_fixed_cost_every_idle_instance_gets_a_share() -> None:
