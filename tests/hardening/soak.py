@@ -36,6 +36,8 @@ _CLIENTS_FAULT = {Status.OK, Status.INVALID_ARGUMENT, Status.NOT_FOUND, Status.U
 _REFUSED = {Status.UNAVAILABLE}
 _EXPIRED = {Status.DEADLINE_EXCEEDED, *_REFUSED}
 _REQUEST_ID = re.compile("[0-9a-f]{32}")
+# Of the memory's levels, which are taken by the second.
+_WARM, _MINUTE = 120, 60
 FAILING_MODEL = "tiny-text"
 _GOOD, _FAILING = "hello world", "crash"
 
@@ -93,7 +95,15 @@ class Soak:
         early, late = self._levels()
         head = f"{'load':14} {'sent':>9} {'answered':>9}"
         rows = "\n".join(line.row() for line in self.lines)
-        return f"{head}\n{rows}\nmemory: {early:.0f} MiB in the second quarter, {late:.0f} in the last"
+        levels = f"memory: {early:.0f} MiB in the second quarter, {late:.0f} in the last"
+        return f"{head}\n{rows}\n{levels}{self._since_warm()}"
+
+    def _since_warm(self) -> str:
+        """The level once every load has been there for a while, and that at the end: each of a minute."""
+        if len(self.memory) < _WARM + _MINUTE:
+            return ""
+        begun, end = (statistics.median(part) for part in (self.memory[_WARM:][:_MINUTE], self.memory[-_MINUTE:]))
+        return f"; {begun:.0f} after two minutes, {end:.0f} at the end, {max(self.memory):.0f} at most"
 
     def _levels(self) -> tuple[float, float]:
         quarter = max(1, len(self.memory) // 4)
