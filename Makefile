@@ -71,7 +71,7 @@ drain: models ## end servers under full load twenty times; DRAIN="--times 3"
 soak: models ## mixed load with faults for an hour, every call accounted for; SOAK="--minutes 1"
 	PYTHONPATH=tests:tests/integration $(BIN)/python -m hardening.soak $(SOAK)
 
-bench: models ## measure the server beside its models in-process: ten minutes; BENCH="--help" shows the options
+bench: models ## measure the server beside its models in-process: a quarter of an hour; BENCH="--help" shows the options
 	PYTHONPATH=tests:tests/integration $(BIN)/python -m benchmarks $(BENCH)
 
 bench-int8: models ## time int8 beside fp32 and ONNX Runtime's dynamic int8; INT8="--help" shows the options
