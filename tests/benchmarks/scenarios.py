@@ -25,10 +25,10 @@ def short_texts(bench: Bench) -> Iterator[Figure]:
     """One short text a call."""
     text = sentences(bench.text_model)
     for in_flight in (1, 8):
-        yield from _closed(bench.closed(text, in_flight).loads[0], in_flight)
+        yield from _closed(_load(bench, text, in_flight), in_flight)
     limit, result = bench.beside(
         lambda: bench.inprocess.throughput(text, _BATCH, bench.threads, bench.seconds / 2) / SENTENCE_TOKENS,
-        lambda: bench.closed(text, 64),
+        partial(bench.closed, text, 64),
     )
     load = result.loads[0]
     yield Figure("in-process, batches of 32", limit, "texts/s")
@@ -87,8 +87,8 @@ def _closed(load: LoadResult, in_flight: int) -> Iterator[Figure]:
     yield Figure(f"{in_flight} in flight, median latency", _median(load.latencies()) * 1e3, "ms")
 
 
-def _load(bench: Bench, workload: Workload, in_flight: int) -> LoadResult:
-    return bench.closed(workload, in_flight).loads[0]
+def _load(bench: Bench, workload: Workload, in_flight: int, seconds: float | None = None) -> LoadResult:
+    return bench.closed(workload, in_flight, seconds).loads[0]
 
 
 def _overload(bench: Bench, texts: Workload, before: LoadResult) -> Iterator[Figure]:
@@ -127,10 +127,10 @@ def priorities(bench: Bench) -> Iterator[Figure]:
 def images(bench: Bench) -> Iterator[Figure]:
     """One photograph a call; decoding counts on both sides."""
     photos, seconds = photographs(), _LONGER * bench.seconds
-    few = bench.closed(photos, 8, seconds).loads[0].throughput
+    few = _load(bench, photos, 8, seconds).throughput
     limit, many = bench.beside(
         lambda: bench.inprocess.throughput(photos, 4, bench.threads, seconds / 2),
-        lambda: bench.closed(photos, 64, seconds).loads[0].throughput,
+        lambda: _load(bench, photos, 64, seconds).throughput,
     )
     yield Figure("in-process, decoding included", limit, "images/s")
     yield Figure("8 in flight", few, "calls/s")
