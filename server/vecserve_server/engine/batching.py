@@ -13,7 +13,7 @@ _FULL = 40
 _LEAST_FIXED = 0.1
 
 # Work is spread over idle instances as long as a fixed cost is at most one part in 1.5 of each share. At 2.5, four to
-# six callers mostly had one instance, and eight too where the fixed cost was measured a fifth too high; at 0.5, two had
+# six callers often had one instance, and eight too where the fixed cost was measured a fifth too high; at 0.5, two had
 # both, but six to sixteen got less, as each run has to be handed over and told of.
 _SHARED = 1.5
 
