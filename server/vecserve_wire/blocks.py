@@ -15,11 +15,6 @@ class BlockReader:
         self.flags = 0
         """Of the HEADERS frame."""
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether only a CONTINUATION may come next."""
-        return bool(self._parts)
-
     def begin(self, flags: int, stream_id: int, content: bytes) -> None:
         """Takes a HEADERS frame that does not end its block."""
         self._parts, self._stream_id, self.flags = [content], stream_id, flags

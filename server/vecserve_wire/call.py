@@ -15,6 +15,8 @@ from vecserve_wire.headers import RESPONSE_HEAD, Head, Metadata, trailers
 from vecserve_wire.messages import PREFIX, MessageError, MessageReader, prefix_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vecserve_wire.connection import Connection
 
 logger = logging.getLogger(__name__)
@@ -57,7 +59,13 @@ class Call:
     )
 
     def __init__(
-        self, connection: "Connection", stream_id: int, head: Head, timeout: float | None, window: int
+        self,
+        connection: "Connection",
+        stream_id: int,
+        head: Head,
+        timeout: float | None,
+        window: int,
+        on_end: "list[Callable[[object], None]]",
     ) -> None:
         """Opens it, `timeout` seconds being left; `window` is what the peer takes of its messages as yet."""
         limits = connection.limits
@@ -81,7 +89,7 @@ class Call:
         self._details = ""
         self._task: asyncio.Task[None] | None = None
         self._wakers: list[asyncio.Future[None]] = []
-        self._done: list[Any] = []
+        self._done = on_end
         self._timer: asyncio.TimerHandle | None = None
         self.deadline: float | None = None
         """In the event loop's time."""

@@ -70,6 +70,10 @@ class Connection(asyncio.Protocol):
         """Frames of this round of the event loop."""
         self._preface = frames.PREFACE
         self._greeted = False
+        self._due: int | None = frames.SETTINGS
+        """The kind of the next frame, where it can be but one."""
+        self._answered: set[int] = set()
+        """Streams answered while this is read, whose peer has not ended them yet."""
         self._receivable = ReceiveWindow(_CONNECTION_WINDOW)
         self._peer_window = frames.DEFAULT_WINDOW
         self._last_id = 0
@@ -119,7 +123,12 @@ class Connection(asyncio.Protocol):
             if self._preface:
                 self._preface, data = frames.without_preface(self._preface, data)
             for kind, flags, stream_id, payload in self._reader.feed(data):
-                self._frame(kind, flags, stream_id, payload)
+                if self._due is not None:
+                    self._check_due(kind, flags)
+                if handle := self._kinds.get(kind):
+                    handle(flags, stream_id, payload)
+            if self._answered:
+                self._reset_answered()
         except ProtocolError as error:
             self._give_up(error)
 
@@ -253,15 +262,14 @@ class Connection(asyncio.Protocol):
 
     # Frames.
 
-    def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._blocks.unfinished and kind != frames.CONTINUATION:
-            raise ProtocolError("a header block was not finished")
-        if not self._greeted:
-            if kind != frames.SETTINGS or flags & frames.ACK:
-                raise ProtocolError("the first frame is not SETTINGS")
-            self._greeted = True
-        if handle := self._kinds.get(kind):
-            handle(flags, stream_id, payload)
+    def _check_due(self, kind: int, flags: int) -> None:
+        if self._greeted:
+            if kind != self._due:
+                raise ProtocolError("a header block was not finished")
+            return
+        if kind != self._due or flags & frames.ACK:
+            raise ProtocolError("the first frame is not SETTINGS")
+        self._greeted, self._due = True, None
 
     def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
@@ -273,6 +281,8 @@ class Connection(asyncio.Protocol):
             call.receive(payload, size, last=bool(flags & frames.END_STREAM))
         elif stream_id in self._postponed:
             self._postponed.answer(stream_id, last=bool(flags & frames.END_STREAM))
+        elif flags & frames.END_STREAM and stream_id in self._answered:
+            self._answered.discard(stream_id)
         elif not 0 < stream_id <= self._last_id:
             raise ProtocolError(f"DATA of stream {stream_id}, which is not open")
 
@@ -282,11 +292,13 @@ class Connection(asyncio.Protocol):
         if flags & frames.END_HEADERS:
             self._open(stream_id, payload, last=bool(flags & frames.END_STREAM))
         else:
+            self._due = frames.CONTINUATION
             self._blocks.begin(flags, stream_id, payload)
 
     def _continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         block = self._blocks.add(flags, stream_id, payload)
         if block is not None:
+            self._due = None
             self._open(stream_id, block, last=bool(self._blocks.flags & frames.END_STREAM))
 
     def _open(self, stream_id: int, block: bytes, *, last: bool) -> None:
@@ -309,20 +321,23 @@ class Connection(asyncio.Protocol):
             self.write(frames.rst_stream(stream_id, frames.REFUSED_STREAM))
             return
         timeout = None if head.timeout is None else max(0.0, head.timeout - self._reading.delay)
-        call = Call(self, stream_id, head, timeout, self._peer_window)
-        handler = self._host.handler(Details(head.path, head.metadata, call.add_done_callback, timeout, call))
+        details = Details(head.path, head.metadata, timeout, self.peer, [])
+        handler = self._host.handler(details)
         if handler is None:
             handler = Answer(_UNIMPLEMENTED, f"there is no method {head.path!r:.200}")
         if isinstance(handler, Answer):
             self._reading.refused(timeout)
-            block = answer(handler.code, handler.message, handler.metadata)
+            block = answer(handler.code, handler.message, handler.metadata, handler.own)
             if handler.waits and not last:
                 self._postponed.add(stream_id, block)
             else:
-                self._answer(stream_id, block, last=last)
-            call.cancel()  # tells those who want to know of its end
+                self._answer(stream_id, block, last=True)
+                if not last:
+                    self._answered.add(stream_id)
+            for callback in details.on_end:
+                callback(details)
             return
-        self._calls[stream_id] = call
+        self._calls[stream_id] = call = Call(self, stream_id, head, timeout, self._peer_window, details.on_end)
         call.begin(handler)
         if last:
             call.end_of_requests()
@@ -335,6 +350,8 @@ class Connection(asyncio.Protocol):
             call.end_of_requests()
         elif stream_id in self._postponed:
             self._postponed.answer(stream_id, last=True)
+        else:
+            self._answered.discard(stream_id)
 
     def _answer(self, stream_id: int, block: bytes, *, last: bool) -> None:
         """Answers with headers alone."""
@@ -342,6 +359,12 @@ class Connection(asyncio.Protocol):
         self.write(frames.headers(stream_id, self.block_start + block, last=True))
         if not last:
             self.write(frames.rst_stream(stream_id, frames.NO_ERROR))
+
+    def _reset_answered(self) -> None:
+        """What is still to come on these streams is for nobody; mostly it has come with the headers."""
+        for stream_id in self._answered:
+            self.write(frames.rst_stream(stream_id, frames.NO_ERROR))
+        self._answered.clear()
 
     def _rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (all kinds' arguments)
         frames.read_rst_stream(payload)  # why does not matter

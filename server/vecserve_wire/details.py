@@ -1,7 +1,7 @@
 """What is known of a call before its handler is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from vecserve_wire.headers import Metadata
@@ -14,12 +14,12 @@ class Details:
     method: str
     """/package.Service/Method."""
     invocation_metadata: Metadata
-    on_end: Callable[[Callable[[object], None]], None]
-    """Has a function called when the call has ended, whichever way."""
     timeout: float | None = None
     """Seconds that are left to it."""
-    context: Any = None
-    """What its handler would be given."""
+    peer: str = ""
+    """Where it comes from, as gRPC names peers."""
+    on_end: list[Callable[[object], None]] = field(default_factory=list[Callable[[object], None]])
+    """Are called when it has ended, whichever way."""
 
 
 @dataclass(slots=True)
@@ -30,7 +30,9 @@ class Answer:
     """One of gRPC's."""
     message: str
     metadata: Metadata = ()
-    """Goes into the trailers."""
+    """Goes into the trailers; a tuple, as what many calls are answered with is encoded once."""
+    own: Metadata = ()
+    """What follows it and is this call's alone."""
     waits: bool = False
     """Whether it comes when the first message does, or is late: clients that send messages one by one may still be at
     it, and grpc.aio's then tells INTERNAL in place of the status."""

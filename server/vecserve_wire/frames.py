@@ -95,7 +95,7 @@ def headers(stream_id: int, block: bytes, max_frame_size: int = DEFAULT_FRAME_SI
     """Return a header block as one HEADERS frame, and CONTINUATIONs if it is larger than a frame may be."""
     flags = END_STREAM if last else 0
     if len(block) <= max_frame_size:
-        return frame(HEADERS, flags | END_HEADERS, stream_id, block)
+        return _HEADER.pack(len(block) << 8 | HEADERS, flags | END_HEADERS, stream_id) + block
     parts = [block[start : start + max_frame_size] for start in range(0, len(block), max_frame_size)]
     first, *middle, end = parts
     rest = b"".join(frame(CONTINUATION, 0, stream_id, part) for part in middle)

@@ -196,8 +196,14 @@ def trailers(code: int, message: str = "", metadata: Metadata = ()) -> bytes:
     return _status(code, message) + _block(metadata)
 
 
-def answer(code: int, message: str = "", metadata: Metadata = ()) -> bytes:
-    """The block that answers a call without messages."""
+def answer(code: int, message: str = "", metadata: Metadata = (), own: Metadata = ()) -> bytes:
+    """The block that answers a call without messages; all but what is its `own` is remembered for others."""
+    start = _answer(code, message, metadata)
+    return start + _block(own) if own else start
+
+
+@lru_cache(maxsize=256)
+def _answer(code: int, message: str, metadata: Metadata) -> bytes:
     return RESPONSE_HEAD + trailers(code, message, metadata)
 
 

@@ -41,7 +41,7 @@ class Intake:
             message = f"the server has {self.calls} calls under way, and takes at most {self._max_calls} at once"
             return OverloadedError(message, _RETRY_SECONDS)
         self.calls += 1
-        details.on_end(self._ended)
+        details.on_end.append(self._ended)
         return None
 
     def hold(self, size: int) -> None:

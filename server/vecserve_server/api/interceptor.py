@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import grpc
-from google.rpc.code_pb2 import Code
 from grpc.aio import AbortError
 
 from vecserve_server.api.errors import log_internal, to_answer
@@ -15,6 +14,7 @@ from vecserve_server.api.metadata import REQUEST_ID, AnyContext, add_trailing_me
 from vecserve_server.engine.errors import EngineError
 from vecserve_server.telemetry.calls import UNKNOWN_METHOD, Call, CallObserver
 from vecserve_wire.details import Answer, Details
+from vecserve_wire.headers import Metadata
 from vecserve_wire.server import Find
 
 Handler = Callable[[Any, AnyContext], Awaitable[Any]]
@@ -94,10 +94,10 @@ class CallInterceptor:
         identity = request_id(details.invocation_metadata)
         code, message, status = to_answer(refusal, identity)
         if self._observer:
-            call = Call(method.removeprefix("/"), identity, self._observer, details.context)
-            call.failed(refusal, Code.Name(code))
+            call = Call(method.removeprefix("/"), identity, self._observer, _Unheard(details))
+            call.failed(refusal, _CODES[code].name)
             call.pass_by()
-        return Answer(code, message, ((REQUEST_ID, identity), (_STATUS, status)), waits)
+        return Answer(code, message, ((_STATUS, status),), ((REQUEST_ID, identity),), waits)
 
     def _guarded(self, handle: Handler, method: str) -> Handler:
         """Gives the call its id, has it observed, and turns what the handler raises into a status."""
@@ -133,6 +133,21 @@ class CallInterceptor:
             Call(UNKNOWN_METHOD, "", self._observer, code="UNIMPLEMENTED").pass_by()
 
 
+class _Unheard:
+    """Whoever made a call that no handler gets."""
+
+    __slots__ = ("_details",)
+
+    def __init__(self, details: Details) -> None:
+        self._details = details
+
+    def invocation_metadata(self) -> Metadata:
+        return self._details.invocation_metadata
+
+    def peer(self) -> str:
+        return self._details.peer
+
+
 def _parsing(handle: Handler, parse: Callable[[bytes], Any]) -> Handler:
     async def parse_and_handle(data: bytes, context: AnyContext) -> Any:
         return await handle(parsed(parse, data), context)
@@ -154,6 +169,6 @@ def _why_cancelled(context: AnyContext, call: Call) -> str:
 
 async def _abort(context: AnyContext, error: Exception, call: Call) -> None:
     code, message, status = to_answer(error, call.request_id)
-    call.failed(error, Code.Name(code))
+    call.failed(error, _CODES[code].name)
     log_internal(error, call.request_id)
     await context.abort(_CODES[code], message, (*(context.trailing_metadata() or ()), (_STATUS, status)))

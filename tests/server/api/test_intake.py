@@ -1,5 +1,4 @@
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
@@ -12,10 +11,11 @@ class Call:
     """One that lasts until it is told to end."""
 
     def __init__(self, method: str = "/vecserve.v1.EmbeddingService/EmbedText") -> None:
-        self.details = Details(method, (), self._on_end)
+        self.details = Details(method, ())
 
-    def _on_end(self, callback: Callable[[object], None]) -> None:
-        self.end = lambda: callback(self)
+    def end(self) -> None:
+        for callback in self.details.on_end:
+            callback(self)
 
 
 def test_calls_are_counted_from_their_beginning_to_their_end() -> None:

@@ -11,7 +11,7 @@ from vecserve_wire.details import Details
 
 
 def call(method: str) -> Details:
-    return Details(method, (), lambda _: None)
+    return Details(method, ())
 
 
 class Server:

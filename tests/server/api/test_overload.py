@@ -45,7 +45,7 @@ def check_of(engine: FullEngine) -> OverloadCheck:
 
 
 def details(method: str = TEXT, timeout: float | None = None, *metadata: tuple[str, Any]) -> Details:
-    return Details(method, metadata, lambda _: None, timeout)
+    return Details(method, metadata, timeout)
 
 
 @pytest.mark.parametrize("method", [TEXT, "/vecserve.v1.EmbeddingService/EmbedImage"])

@@ -14,7 +14,7 @@ REFLECTION = ["/grpc.reflection.v1.ServerReflection/X", "/grpc.reflection.v1alph
 
 def refusal(metadata: Any = (), method: str = EMBED, exempt: list[Exempt] | None = None) -> str | None:
     check = TokenCheck(lambda: Tokens([FIRST, SECOND]), ["health"] if exempt is None else exempt)
-    error = check(Details(method, metadata, lambda _: None))
+    error = check(Details(method, metadata))
     assert error is None or isinstance(error, UnauthenticatedError)
     return str(error) if error else None
 

@@ -36,7 +36,7 @@ async def test_a_method_that_is_not_there_is_answered_with_headers_alone(serve: 
 async def test_a_call_may_be_answered_before_its_message_is_read(serve: Serve) -> None:
     served = await serve()
     client = await served.connect()
-    served.answer = Answer(14, "später", (("x-request-id", "7"), ("details-bin", b"\0\xff")))
+    served.answer = Answer(14, "später", (("details-bin", b"\0\xff"),), (("x-request-id", "7"),))
 
     stream = client.request("Echo", message(b"hello"), grpc_timeout="3S")
 
@@ -47,6 +47,32 @@ async def test_a_call_may_be_answered_before_its_message_is_read(serve: Serve) -
     assert (served.events, served.requests) == (["told"], [])
     assert served.details
     assert served.details.timeout == 3.0
+
+
+EARLY = frames.frame(frames.DATA, 0, 1, message(b"hel"))
+
+
+@pytest.mark.parametrize(
+    ("rest", "reset"),
+    [
+        (b"", frames.NO_ERROR),
+        (EARLY, frames.NO_ERROR),
+        (EARLY + frames.frame(frames.DATA, frames.END_STREAM, 1, b"lo"), None),
+        (EARLY + frames.headers(1, b"", last=True), None),
+    ],
+)
+async def test_what_is_answered_early_is_reset_unless_its_end_came_with_it(
+    rest: bytes, reset: int | None, serve: Serve
+) -> None:
+    served = await serve()
+    client = await served.connect()
+    served.answer = Answer(14, "later")
+
+    client.send(frames.headers(1, client.encoder.encode(headers())), rest)
+
+    assert (await client.answer(1)).code == 14
+    await client.settled()
+    assert client.answers[1].reset == reset
 
 
 WAITING = Answer(16, "no token", waits=True)

@@ -56,7 +56,7 @@ class Served:
         await self.server.stop(0)
 
     def _intercept(self, details: Details, find: Find) -> Any:
-        details.on_end(lambda _: self.events.append("told"))
+        details.on_end.append(lambda _: self.events.append("told"))
         self.details = details
         return self.answer or find(details)
 
