@@ -14,22 +14,22 @@ class BatchMetrics(Observer):
         self._dropped = families.counter("dropped_items", "Inputs that left the queue uncomputed", "model", "reason")
         self._totals = families.batch_totals()
         for refusal in (Refusal.QUEUE_FULL, Refusal.DEADLINE):
-            _ = refused["", refusal.value]  # of calls that were not read, see `begin`
+            refused.begin("", refusal.value)  # of calls that were not read
 
     def begin(self, model: str) -> None:
-        """Begins what alerts are about at 0: of a series that begins at 1, Prometheus sees no rise."""
+        """Begins what alerts are about."""
         for refusal in Refusal:
-            _ = self._refused[model, refusal.value]
+            self._refused.begin(model, refusal.value)
         for drop in Drop:
-            _ = self._dropped[model, drop.value]
+            self._dropped.begin(model, drop.value)
         for priority in Priority:
             self._totals.begin(model, priority.value)
 
     def refused(self, model: str, reason: Refusal) -> None:
-        self._refused[model, reason.value].inc()
+        self._refused.add(1, model, reason.value)
 
     def dropped(self, model: str, reason: Drop, count: int) -> None:
-        self._dropped[model, reason.value].inc(count)
+        self._dropped.add(count, model, reason.value)
 
     def ran(self, batch: Batch, seconds: float, late: int, *, failed: bool) -> None:
         self._totals.ran(batch, seconds, late, failed=failed)

@@ -1,6 +1,7 @@
 """Calls and how long they took, as metrics."""
 
 from collections import Counter as Counts
+from functools import cache
 
 from vecserve_server.engine.errors import (
     BatchTooLargeError,
@@ -33,6 +34,11 @@ _REASONS: list[tuple[type[Exception], str]] = [
 ]
 
 
+@cache
+def _reason(kind: type[Exception]) -> str | None:
+    return next((reason for known, reason in _REASONS if issubclass(kind, known)), None)
+
+
 class CallMetrics(CallObserver):
     """An observer of calls that counts them, and times those that were answered."""
 
@@ -62,20 +68,18 @@ class CallMetrics(CallObserver):
     def ended(self, call: Call) -> None:
         model = call.model_name
         if call.stream:
-            self._messages[model, call.code].inc()
+            self._messages.add(1, model, call.code)
         else:
             self.in_flight[call.method] -= 1
-            self._calls[call.method, model, call.code].inc()
+            self._calls.add(1, call.method, model, call.code)
         if call.error:
             self._refuse(model, call.error)
         elif call.terms and call.code == "OK":
             self._time(call, call.terms, model)
 
     def _refuse(self, model: str, error: Exception) -> None:
-        for kind, reason in _REASONS:
-            if isinstance(error, kind):
-                self._refused[model, reason].inc()
-                return
+        if reason := _reason(type(error)):
+            self._refused.add(1, model, reason)
 
     def _time(self, call: Call, terms: Terms, model: str) -> None:
         priority = terms.priority.value
