@@ -16,9 +16,9 @@ policies = st.builds(BatchPolicy, largest=counts, fixed=fixed_costs)
     ("cost", "fixed"),
     [
         (CostModel(fixed=0.5, per_unit=0.25), 2.0),
-        (CostModel(fixed=0.03, per_unit=0.25), 0.12),
-        (CostModel(fixed=0.02, per_unit=0.25), 0.1),
-        (CostModel(fixed=0.0, per_unit=0.25), 0.1),
+        (CostModel(fixed=0.05, per_unit=0.25), 0.2),
+        (CostModel(fixed=0.02, per_unit=0.25), 0.16),
+        (CostModel(fixed=0.0, per_unit=0.25), 0.16),
         (CostModel(fixed=0.5, per_unit=0.0), math.inf),
         (CostModel(fixed=0.0, per_unit=0.0), math.inf),
     ],
@@ -27,7 +27,7 @@ def test_the_fixed_cost_of_a_run_is_told_in_units(cost: CostModel, fixed: float)
     assert BatchPolicy.of(cost, 100) == BatchPolicy(100, fixed)
 
 
-@pytest.mark.parametrize(("fixed", "full"), [(5.0, 200), (0.5, 20), (30.0, 1000), (math.inf, 1000), (0.0, 1)])
+@pytest.mark.parametrize(("fixed", "full"), [(8.0, 200), (0.8, 20), (50.0, 1000), (math.inf, 1000), (0.0, 1)])
 def test_a_batch_is_full_once_its_fixed_cost_hardly_counts(fixed: float, full: int) -> None:
     assert BatchPolicy(1000, fixed).full == full
 
@@ -36,7 +36,7 @@ def test_a_batch_is_full_once_its_fixed_cost_hardly_counts(fixed: float, full: i
     ("waiting", "budget"), [(1, 1), (99, 99), (100, 100), (140, 140), (160, 80), (200, 100), (260, 87), (1000, 100)]
 )
 def test_one_instance_cuts_the_queue_into_equal_parts_of_about_full_size(waiting: int, budget: int) -> None:
-    assert BatchPolicy(1000, fixed=2.5).budget(waiting, idle=1) == budget
+    assert BatchPolicy(1000, fixed=4.0).budget(waiting, idle=1) == budget
 
 
 @pytest.mark.parametrize(("idle", "budget"), [(1, 90), (2, 45), (3, 30), (9, 10), (20, 5), (40, 4)])

@@ -34,7 +34,7 @@ class Running:
         self.waits_when_told: list[float] = []
         self.next_ends: list[float] = []
         """When another batch was to end, each time that one ended."""
-        lane = Lane(BatchPolicy(100, fixed=2.5), self.cost)
+        lane = Lane(BatchPolicy(100, fixed=4.0), self.cost)
         self.instances = SimulatedInstances(
             self.loop,
             Scheduler({("text", priority): lane for priority in Priority}),

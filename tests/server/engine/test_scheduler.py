@@ -73,7 +73,7 @@ def test_a_batch_leaves_work_for_instances_that_end_well_before_it_at_the_same_m
     other: str, end: float, taken: int, make_items: MakeItems
 ) -> None:
     """A batch of all 36 units would take 36 s."""
-    lane = Lane(BatchPolicy(100, fixed=1.0), CostModel(fixed=0.0, per_unit=1.0))
+    lane = Lane(BatchPolicy(100, fixed=1.6), CostModel(fixed=0.0, per_unit=1.0))
     scheduler = Scheduler({("text", INTERACTIVE): lane})
     scheduler.add("text", INTERACTIVE, make_items(*[6] * 6), 0)
     running = [Batch(other, INTERACTIVE, make_items(24), 24.0, other, end)]
@@ -88,7 +88,7 @@ def test_a_call_that_has_waited_stays_together_if_it_fits_into_a_batch_and_no_ot
     count: int, waited: float, idle: int, taken: int, make_items: MakeItems
 ) -> None:
     """Six items, a full batch has room for them, would take 36 s; another instance soon needs some of them."""
-    lane = Lane(BatchPolicy(100, fixed=1.0), CostModel(fixed=0.0, per_unit=1.0))
+    lane = Lane(BatchPolicy(100, fixed=1.6), CostModel(fixed=0.0, per_unit=1.0))
     scheduler = Scheduler({("text", INTERACTIVE): lane})
     scheduler.add("text", INTERACTIVE, make_items(*[6] * count), 0)
     running = [Batch("text", INTERACTIVE, make_items(24), 24.0, "text", waited)]
@@ -97,7 +97,7 @@ def test_a_call_that_has_waited_stays_together_if_it_fits_into_a_batch_and_no_ot
 
 
 def test_of_the_call_that_leads_only_what_waits_counts(make_items: MakeItems) -> None:
-    lane = Lane(BatchPolicy(100, fixed=1.0), CostModel(fixed=0.0, per_unit=1.0))
+    lane = Lane(BatchPolicy(100, fixed=1.6), CostModel(fixed=0.0, per_unit=1.0))
     scheduler = Scheduler({("text", INTERACTIVE): lane})
     first, second = make_items(*[6] * 11), make_items(6, 6)
     scheduler.add("text", INTERACTIVE, first, 0)
