@@ -18,6 +18,9 @@ from vecserve_server.engine.priority import Priority
 # one text in 150 was computed too late at 1.2, one in 500 at 1.4, one in 2700 at 1.6; as many were in time.
 _SPARE = 1.6
 
+# An item that is still queued when its own run is predicted to end with less than this to spare is not computed.
+_SPARE_ALONE = 1.2
+
 # A batch that ends within this part of the time which the next one takes will need some of what waits now. One that
 # ends later finds the callers of the next one back, or about to be.
 _WELL_BEFORE = 0.75
@@ -303,11 +306,13 @@ class Scheduler:
     def _keep(self, queue: _Queue, item: WorkItem, now: float) -> bool:
         """Whether the item is worth computing; if not, it is dropped.
 
-        An item that waits alone is computed even if it is predicted to be late, so that a wrong prediction corrects
-        itself.
+        One that is alone and has hardly waited is computed even if it is predicted to be late, so that a wrong
+        prediction corrects itself: it is what an idle engine accepts whatever it predicts.
         """
-        needed = queue.lane.cost.batch_seconds(item.size) if len(queue) > 1 else 0.0
-        if not item.call.abandoned and now + needed < item.call.deadline:
+        needed = queue.lane.cost.batch_seconds(item.size)
+        came_to_idle = len(queue) == 1 and now - item.arrival < needed
+        end = now if came_to_idle else now + _SPARE_ALONE * needed
+        if not item.call.abandoned and end < item.call.deadline:
             return True
         queue.take(item)
         self._dropped.setdefault(queue.model, []).append(item)

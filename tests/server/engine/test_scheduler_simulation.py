@@ -162,8 +162,9 @@ class Simulation:
 
     def _drop(self, key: Key, item: WorkItem) -> None:
         if not item.call.abandoned and item.call.deadline > self.now:
-            assert self.now + self.lanes[key].cost.batch_seconds(item.size) >= item.call.deadline, "dropped too early"
-            assert len(self.waiting[key]) > 1, "dropped though it waits alone"
+            needed = self.lanes[key].cost.batch_seconds(item.size)
+            assert self.now + 1.2 * needed >= item.call.deadline, "dropped too early"
+            assert len(self.waiting[key]) > 1 or self.now - item.arrival >= needed, "dropped though it came alone"
         self._end(key, item, "dropped")
 
     def _check_waiting_seconds(self, priority: Priority) -> None:
