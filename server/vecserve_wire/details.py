@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from vecserve_wire.headers import Metadata
+from vecserve_wire.headers import Metadata, SharedMetadata
 
 
 @dataclass(slots=True)
@@ -29,10 +29,10 @@ class Answer:
     code: int
     """One of gRPC's."""
     message: str
-    metadata: Metadata = ()
-    """Goes into the trailers; a tuple, as what many calls are answered with is encoded once."""
+    metadata: SharedMetadata = ()
+    """Goes into the trailers."""
     own: Metadata = ()
-    """What follows it and is this call's alone."""
+    """Follows it, and is this call's alone, as an id."""
     waits: bool = False
     """Whether it comes when the first message does, or is late: clients that send messages one by one may still be at
     it, and grpc.aio's then tells INTERNAL in place of the status."""

@@ -22,6 +22,8 @@ from vecserve_wire.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ProtocolE
 logging.getLogger("hpack").setLevel(logging.INFO)
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
+SharedMetadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
+"""Of many calls: it can be looked up, and so is encoded once."""
 
 CONTENT_TYPE: Final = "application/grpc"
 
@@ -196,14 +198,14 @@ def trailers(code: int, message: str = "", metadata: Metadata = ()) -> bytes:
     return _status(code, message) + _block(metadata)
 
 
-def answer(code: int, message: str = "", metadata: Metadata = (), own: Metadata = ()) -> bytes:
-    """The block that answers a call without messages; all but what is its `own` is remembered for others."""
+def answer(code: int, message: str = "", metadata: SharedMetadata = (), own: Metadata = ()) -> bytes:
+    """The block that answers a call without messages; all but what is its `own` is encoded once for many."""
     start = _answer(code, message, metadata)
     return start + _block(own) if own else start
 
 
 @lru_cache(maxsize=256)
-def _answer(code: int, message: str, metadata: Metadata) -> bytes:
+def _answer(code: int, message: str, metadata: SharedMetadata) -> bytes:
     return RESPONSE_HEAD + trailers(code, message, metadata)
 
 
