@@ -66,3 +66,6 @@ class WorkItem:
     size: int
     """In the model's unit: tokens, or images."""
     arrival: float = 0.0
+    """When it was queued."""
+    due: float = math.inf
+    """By when its run is to end; somewhat before the call's deadline."""

@@ -18,6 +18,10 @@ from vecserve_server.engine.priority import Priority
 # one text in 150 was computed too late at 1.2, one in 500 at 1.4, one in 2700 at 1.6; as many were in time.
 _SPARE = 1.6
 
+# A run ends by the deadline less this part of the time that the item had when it came: instances lose the core for some
+# milliseconds at a time, which is much beside short runs.
+_MARGIN = 0.04
+
 # An item that is still queued when its own run is predicted to end with less than this to spare is not computed.
 _SPARE_ALONE = 1.2
 
@@ -133,7 +137,7 @@ class _Draft:
     def __init__(self, first: WorkItem) -> None:
         self.items: list[WorkItem] = []
         self.size = self.longest = 0
-        self.deadline = math.inf
+        self.due = math.inf
         self.add(first)
 
     def add(self, item: WorkItem) -> None:
@@ -142,8 +146,8 @@ class _Draft:
         # Comparisons take half as long as `max` and `min`, and there is one of these for each item.
         if item.size > self.longest:
             self.longest = item.size
-        if item.call.deadline < self.deadline:
-            self.deadline = item.call.deadline
+        if item.due < self.due:
+            self.due = item.due
 
 
 class Scheduler:
@@ -211,7 +215,7 @@ class Scheduler:
         if not queue:
             queue.served = max(queue.served, self._served[priority])  # nothing is made up for
         for item in items:
-            item.arrival = now
+            item.arrival, item.due = now, _due(item.call.deadline, now)
             queue.add(item)
 
     def remove(self, key: Hashable, priority: Priority, items: Iterable[WorkItem]) -> list[WorkItem]:
@@ -285,7 +289,7 @@ class Scheduler:
                     return draft
                 count = len(draft.items) + 1
                 end = now + _SPARE * cost.batch_seconds(count * longest)
-                in_time = end <= draft.deadline and end <= item.call.deadline
+                in_time = end <= draft.due and end <= item.due
                 in_time = in_time and end <= self._latest_end(queue, item, first, now)
                 if longer in closed or not in_time or not policy.allow(count, longest, total):
                     closed.add(longer)  # items still further away fit no better
@@ -299,9 +303,9 @@ class Scheduler:
         oldest, cost = queue.first(), queue.lane.cost
         if oldest is None or oldest is item:
             return math.inf
-        needed, deadline = cost.batch_seconds(oldest.size), oldest.call.deadline
-        in_time = now + cost.batch_seconds(first.size) + needed <= deadline
-        return deadline - _SPARE * needed if in_time else math.inf
+        needed = cost.batch_seconds(oldest.size)
+        in_time = now + cost.batch_seconds(first.size) + needed <= oldest.due
+        return oldest.due - _SPARE * needed if in_time else math.inf
 
     def _keep(self, queue: _Queue, item: WorkItem, now: float) -> bool:
         """Whether the item is worth computing; if not, it is dropped.
@@ -311,12 +315,17 @@ class Scheduler:
         """
         needed = queue.lane.cost.batch_seconds(item.size)
         came_to_idle = len(queue) == 1 and now - item.arrival < needed
-        end = now if came_to_idle else now + _SPARE_ALONE * needed
-        if not item.call.abandoned and end < item.call.deadline:
+        in_time = now < item.call.deadline if came_to_idle else now + _SPARE_ALONE * needed < item.due
+        if not item.call.abandoned and in_time:
             return True
         queue.take(item)
         self._dropped.setdefault(queue.model, []).append(item)
         return False
+
+
+def _due(deadline: float, now: float) -> float:
+    """By when a run of an item that comes now is to end."""
+    return deadline - _MARGIN * (deadline - now) if deadline < math.inf else deadline
 
 
 def _budget(queue: _Queue, first: WorkItem, now: float, idle: int, running: Sequence[Batch]) -> int:

@@ -277,7 +277,8 @@ class AuditedInstances(SimulatedInstances):
         costs = [lane.cost for version in served for lane in version.lanes.values()]
         for item in items:
             needed = max(cost.batch_seconds(item.size) for cost in costs)
-            assert item.call.abandoned or self.loop.time() + 1.2 * needed >= item.call.deadline, "dropped too early"
+            due = item.call.deadline - 0.04 * (item.call.deadline - item.arrival)
+            assert item.call.abandoned or self.loop.time() + 1.2 * needed >= due, "dropped too early"
         self._drop(model, items)
 
 

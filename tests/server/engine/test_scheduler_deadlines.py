@@ -47,11 +47,11 @@ def test_dropped_items_are_told_once_and_not_computed(scheduler: Scheduler, make
     assert dropped(scheduler) == []
 
 
-@pytest.mark.parametrize(("deadline", "computed"), [(2.5, True), (2.4, False), (0.5, False)])
+@pytest.mark.parametrize(("deadline", "computed"), [(2.51, True), (2.5, False), (0.5, False)])
 def test_an_item_that_will_hardly_make_its_deadline_is_dropped_while_another_waits(
     deadline: float, computed: bool, scheduler: Scheduler, make_items: MakeItems
 ) -> None:
-    """It takes 2 s, and a run may well take a fifth longer than predicted."""
+    """It takes 2 s, a run may well take a fifth longer than predicted, and a 25th of its time is not counted on."""
     urgent, patient = make_items(10, deadline=deadline), make_items(10)
     scheduler.add("text", INTERACTIVE, [*urgent, *patient], 0)
 
@@ -68,8 +68,8 @@ def test_an_item_that_will_hardly_make_its_deadline_is_dropped_while_another_wai
         (3.5, 5.0, False),
         (2.0, 3.999, True),
         (2.0, 4.001, False),
-        (0.0, 2.5, True),
-        (0.0, 2.7, False),
+        (0.0, 2.39, True),
+        (0.0, 2.41, False),
     ],
 )
 def test_an_item_alone_that_has_not_waited_for_long_is_computed_until_its_deadline_has_passed(

@@ -163,7 +163,8 @@ class Simulation:
     def _drop(self, key: Key, item: WorkItem) -> None:
         if not item.call.abandoned and item.call.deadline > self.now:
             needed = self.lanes[key].cost.batch_seconds(item.size)
-            assert self.now + 1.2 * needed >= item.call.deadline, "dropped too early"
+            due = item.call.deadline - 0.04 * (item.call.deadline - item.arrival)
+            assert self.now + 1.2 * needed >= due, "dropped too early"
             assert len(self.waiting[key]) > 1 or self.now - item.arrival >= needed, "dropped though it came alone"
         self._end(key, item, "dropped")
 
