@@ -14,22 +14,22 @@ class BatchMetrics(Observer):
         self._dropped = families.counter("dropped_items", "Inputs that left the queue uncomputed", "model", "reason")
         self._totals = families.batch_totals()
         for refusal in (Refusal.QUEUE_FULL, Refusal.DEADLINE):
-            refused.begin("", refusal.value)  # of calls that were not read
+            _ = refused["", refusal.value]  # of calls that were not read, see `begin`
 
     def begin(self, model: str) -> None:
-        """Begins what alerts are about."""
+        """Begins what alerts are about at 0: of a series that begins at 1, Prometheus sees no rise."""
         for refusal in Refusal:
-            self._refused.begin(model, refusal.value)
+            _ = self._refused[model, refusal.value]
         for drop in Drop:
-            self._dropped.begin(model, drop.value)
+            _ = self._dropped[model, drop.value]
         for priority in Priority:
             self._totals.begin(model, priority.value)
 
     def refused(self, model: str, reason: Refusal) -> None:
-        self._refused.add(1, model, reason.value)
+        self._refused[model, reason.value].inc()
 
     def dropped(self, model: str, reason: Drop, count: int) -> None:
-        self._dropped.add(count, model, reason.value)
+        self._dropped[model, reason.value].inc(count)
 
     def ran(self, batch: Batch, seconds: float, late: int, *, failed: bool) -> None:
         self._totals.ran(batch, seconds, late, failed=failed)

@@ -68,10 +68,10 @@ class CallMetrics(CallObserver):
     def ended(self, call: Call) -> None:
         model = call.model_name
         if call.stream:
-            self._messages.add(1, model, call.code)
+            self._messages[model, call.code].inc()
         else:
             self.in_flight[call.method] -= 1
-            self._calls.add(1, call.method, model, call.code)
+            self._calls[call.method, model, call.code].inc()
         if call.error:
             self._refuse(model, call.error)
         elif call.terms and call.code == "OK":
@@ -79,7 +79,7 @@ class CallMetrics(CallObserver):
 
     def _refuse(self, model: str, error: Exception) -> None:
         if reason := _reason(type(error)):
-            self._refused.add(1, model, reason)
+            self._refused[model, reason].inc()
 
     def _time(self, call: Call, terms: Terms, model: str) -> None:
         priority = terms.priority.value

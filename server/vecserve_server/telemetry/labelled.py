@@ -1,53 +1,33 @@
-"""Metrics with labels, for the path of a call."""
+"""Metrics with labels, whose children are found at the price of a dictionary."""
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter
 
 from vecserve_server.telemetry.batch_totals import BatchTotals
 from vecserve_server.telemetry.distributions import LabelledDistributions
 
 
-class LabelledCounter(Collector):
-    """A counter with labels. Thread-safe.
+class LabelledCounter(dict[tuple[str, ...], Counter]):
+    """The children of a counter by the values of its labels, made when first asked for. Thread-safe.
 
-    prometheus_client's takes 0.6 µs each time, in four functions; this takes a third.
+    `labels()` takes a lock and 1.2 µs each time, twice what it takes to count.
     """
 
-    def __init__(self, name: str, description: str, labels: Sequence[str]) -> None:
-        self._name, self._description, self._labels = name, description, labels
+    def __init__(self, metric: Counter, labels: Sequence[str]) -> None:
+        super().__init__()
+        self._metric = metric
         self._model = labels.index("model")
-        self._lock = threading.Lock()
-        self._counts: dict[tuple[str, ...], int] = {}
 
-    def begin(self, *values: str) -> None:
-        """Begins a series at 0: of one that begins at 1, Prometheus sees no rise."""
-        self.add(0, *values)
-
-    def add(self, count: int, *values: str) -> None:
-        """Counts, by the values of the labels."""
-        with self._lock:
-            self._counts[values] = self._counts.get(values, 0) + count
-
-    def describe(self) -> Iterator[CounterMetricFamily]:
-        """The metric without values."""
-        yield CounterMetricFamily(self._name, self._description, labels=self._labels)
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        family = CounterMetricFamily(self._name, self._description, labels=self._labels)
-        with self._lock:
-            counts = list(self._counts.items())
-        for values, count in counts:
-            family.add_metric(values, count)
-        yield family
+    def __missing__(self, values: tuple[str, ...]) -> Counter:
+        child = self[values] = self._metric.labels(*values)
+        return child
 
     def forget(self, model: str) -> None:
         """Ends the series of a model."""
-        with self._lock:
-            self._counts = {values: n for values, n in self._counts.items() if values[self._model] != model}
+        for values in [values for values in list(self) if values[self._model] == model]:
+            del self[values]
+            self._metric.remove(*values)
 
 
 class Families:
@@ -59,8 +39,7 @@ class Families:
 
     def counter(self, name: str, description: str, *labels: str) -> LabelledCounter:
         """A counter, `vecserve_<name>_total`."""
-        metric = LabelledCounter(f"vecserve_{name}", description, labels)
-        self._registry.register(metric)
+        metric = LabelledCounter(Counter(f"vecserve_{name}", description, labels, registry=self._registry), labels)
         self._all.append(metric)
         return metric
 
