@@ -22,7 +22,7 @@ _SPARE = 1.6
 # milliseconds at a time, which is much beside short runs.
 _MARGIN = 0.04
 
-# An item that is still queued when its own run is predicted to end with less than this to spare is not computed.
+# An item is dropped unless there is time for so many times what its own run is predicted to take.
 _SPARE_ALONE = 1.2
 
 # A batch that ends within this part of the time which the next one takes will need some of what waits now. One that
