@@ -73,7 +73,7 @@ class Connection(asyncio.Protocol):
         self._due: int | None = frames.SETTINGS
         """The kind of the next frame, where it can be but one."""
         self._answered: set[int] = set()
-        """Streams answered while this is read, whose peer has not ended them yet."""
+        """Streams answered in this round without a call, whose peer has not ended them yet."""
         self._receivable = ReceiveWindow(_CONNECTION_WINDOW)
         self._peer_window = frames.DEFAULT_WINDOW
         self._last_id = 0
@@ -127,8 +127,6 @@ class Connection(asyncio.Protocol):
                     self._check_due(kind, flags)
                 if handle := self._kinds.get(kind):
                     handle(flags, stream_id, payload)
-            if self._answered:
-                self._reset_answered()
         except ProtocolError as error:
             self._give_up(error)
 
@@ -247,6 +245,8 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         if self.unsent:
+            self.unsent += [frames.rst_stream(stream_id, frames.NO_ERROR) for stream_id in self._answered]
+            self._answered.clear()
             data = b"".join(self.unsent)
             self.unsent.clear()
             if not self._transport.is_closing():
@@ -331,9 +331,7 @@ class Connection(asyncio.Protocol):
             if handler.waits and not last:
                 self._postponed.add(stream_id, block)
             else:
-                self._answer(stream_id, block, last=True)
-                if not last:
-                    self._answered.add(stream_id)
+                self._answer(stream_id, block, last=last)
             for callback in details.on_end:
                 callback(details)
             return
@@ -354,17 +352,11 @@ class Connection(asyncio.Protocol):
             self._answered.discard(stream_id)
 
     def _answer(self, stream_id: int, block: bytes, *, last: bool) -> None:
-        """Answers with headers alone."""
+        """Answers with headers alone; unless its end comes in this round, the stream is reset."""
         self.strikes.forgive()
         self.write(frames.headers(stream_id, self.block_start + block, last=True))
         if not last:
-            self.write(frames.rst_stream(stream_id, frames.NO_ERROR))
-
-    def _reset_answered(self) -> None:
-        """What is still to come on these streams is for nobody; mostly it has come with the headers."""
-        for stream_id in self._answered:
-            self.write(frames.rst_stream(stream_id, frames.NO_ERROR))
-        self._answered.clear()
+            self._answered.add(stream_id)
 
     def _rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (all kinds' arguments)
         frames.read_rst_stream(payload)  # why does not matter
