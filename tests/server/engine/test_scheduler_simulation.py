@@ -151,6 +151,10 @@ class Simulation:
         assert batch.priority is priority
         key = batch.model, priority
         assert batch.items[0] is next(iter(self.waiting[key])), "the oldest item does not lead"
+        first = batch.items[0]
+        needed = self.lanes[key].cost.batch_seconds(first.size)
+        came_to_idle = len(self.waiting[key]) == 1 and self.now - first.arrival < needed
+        assert came_to_idle or self.now + 1.2 * needed < due(first), "computed though it will hardly be in time"
         for item in batch.items:
             assert not item.call.abandoned
             assert item.call.deadline > self.now
@@ -163,8 +167,7 @@ class Simulation:
     def _drop(self, key: Key, item: WorkItem) -> None:
         if not item.call.abandoned and item.call.deadline > self.now:
             needed = self.lanes[key].cost.batch_seconds(item.size)
-            due = item.call.deadline - 0.04 * (item.call.deadline - item.arrival)
-            assert self.now + 1.2 * needed >= due, "dropped too early"
+            assert self.now + 1.2 * needed >= due(item), "dropped too early"
             assert len(self.waiting[key]) > 1 or self.now - item.arrival >= needed, "dropped though it came alone"
         self._end(key, item, "dropped")
 
@@ -182,7 +185,7 @@ class Simulation:
             return
         assert batch.padded_size <= policy.largest
         assert batch.padded_size - batch.size <= max(0.75 * policy.fixed, 0.05 * batch.padded_size)
-        assert self.now + batch.seconds <= min(item.call.deadline for item in batch.items)
+        assert self.now + 1.6 * batch.seconds <= min(due(item) for item in batch.items)
         if queued is not None:
             longest = cost.batch_seconds(min(queued, policy.full))
             others = [each for each in self.running if each.priority is batch.priority]
@@ -223,6 +226,12 @@ class Simulation:
         else:
             cost = self.lanes[batch.model, batch.priority].cost
             cost.observe(batch.padded_size, slowness * batch.seconds)
+
+
+def due(item: WorkItem) -> float:
+    """When its run is to end at the latest: a 25th of the time that it had is not counted on."""
+    deadline = item.call.deadline
+    return deadline if deadline == math.inf else deadline - 0.04 * (deadline - item.arrival)
 
 
 def arrival(chance: bytes) -> Arrival:
