@@ -75,6 +75,14 @@ class Loader:
         self._go_on()
         take_memory(served, self.settings.instances)
 
+    def announce(self) -> None:
+        """Says what models run on."""
+        alone = max(self._options.intra_op_threads, self._options.alone_threads)
+        logger.info(
+            "%d instances of %d threads; a batch that runs alone has %d",
+            *(self.settings.instances, self._options.intra_op_threads, alone),
+        )
+
     def _go_on(self) -> None:
         if self._stopped():
             raise LoadingStoppedError
@@ -101,7 +109,7 @@ def load_engine(config: ServerConfig, observer: Observer | None = None, loader: 
         loader.take_memory(served)
         engine.open(served)
     engine.replace_catalog(catalog)
-    logger.info("%d instances of %d threads", loader.settings.instances, config.intra_op_threads)
+    loader.announce()
     return engine
 
 

@@ -12,13 +12,12 @@ from vecserve_server.config import ServerConfig
 from vecserve_server.engine.catalog import Catalog
 from vecserve_server.engine.engine import Engine
 from vecserve_server.engine.errors import DefaultModelError, ModelLoadError, ModelNotFoundError, NotReadyError
-from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.served import Served
-from vecserve_server.engine.threads import yield_to_others
 from vecserve_server.loading import Loader, LoadingStoppedError
 from vecserve_server.memory import return_memory
 from vecserve_server.models.model import AnyModel
 from vecserve_server.models.repository import find_versions
+from vecserve_server.threads import BACKGROUND, yield_to_others
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ class Rollout:
         self._changing = asyncio.Lock()
         self._stopped = False
         self._retiring: set[asyncio.Task[None]] = set()
-        self._thread = ThreadPoolExecutor(1, "load", initializer=yield_to_others, initargs=(Priority.BULK,))
+        self._thread = ThreadPoolExecutor(1, "load", initializer=yield_to_others, initargs=(BACKGROUND,))
 
     async def load(self, name: str, version: str = "") -> list[AnyModel]:
         """Has a version take over, or the highest that settings allow; every version that is served then.

@@ -35,7 +35,7 @@ def test_the_defaults_serve_this_machine_alone() -> None:
     defaults = config()
 
     assert (defaults.models, defaults.address, defaults.provider) == (Path("models"), "127.0.0.1:50051", "cpu")
-    assert defaults.session_options(cores=8) == SessionOptions(Cpu(), 1)
+    assert defaults.session_options(cores=8) == SessionOptions(Cpu(), intra_op_threads=1, alone_threads=8)
     assert defaults.input_limits == InputLimits()
 
 
@@ -225,6 +225,22 @@ def test_what_was_not_set_suits_the_provider_and_the_cores(
         batch_tokens,
         batch_images,
     )
+
+
+@pytest.mark.parametrize(
+    ("flags", "cores", "alone"),
+    [
+        (["--intra-op-threads", "3"], 8, 6),
+        (["--instances", "3"], 8, 3),
+        (["--instances", "16"], 8, 8),
+        (["--workers", "2"], 8, 4),
+        (["--cpu-alone-threads", "5"], 8, 5),
+        (["--provider", "cuda"], 8, 1),
+        (["--provider", "openvino"], 8, 1),
+    ],
+)
+def test_a_batch_alone_has_the_threads_of_all_instances_on_a_cpu(flags: list[str], cores: int, alone: int) -> None:
+    assert config(*flags).session_options(cores).alone_threads == alone
 
 
 def test_settings_reach_sessions_and_limits() -> None:

@@ -61,8 +61,10 @@ class ServerConfig(
 
     def session_options(self, cores: int) -> SessionOptions:
         """Where and how models run on a machine of that many cores."""
-        provider = self.execution_provider(self.engine_settings(cores), self.intra_op_threads)
-        return SessionOptions(provider, self.intra_op_threads)
+        settings = self.engine_settings(cores)
+        provider = self.execution_provider(settings, self.intra_op_threads)
+        alone = self.threads_alone(settings.instances * self.intra_op_threads, max(1, cores // self.workers))
+        return SessionOptions(provider, self.intra_op_threads, alone)
 
     def of_worker(self, number: int, address: str) -> Self:
         """The same for one of the workers, counted from 0, which serve on `address`.

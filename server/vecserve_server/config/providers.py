@@ -23,6 +23,7 @@ _SHORT_NAMES = {
 
 # Which providers a setting is for, where it is not for all.
 _OWNERS = {
+    "cpu_alone_threads": ("cpu",),
     "device_id": ("cuda", "tensorrt"),
     "cuda_memory_bytes": ("cuda", "tensorrt"),
     "cuda_conv_search": ("cuda", "tensorrt"),
@@ -49,6 +50,11 @@ class ProviderSettings(BaseSettings):
         default={},
         description="options of the provider by ONNX Runtime's names, NAME=VALUE, beside or in place of those that the "
         "settings below make. In the environment, and for values with commas or quotes, as JSON",
+    )
+    cpu_alone_threads: Count | None = Field(
+        default=None,
+        description="threads of a batch that nothing else runs or waits beside, for cpu; as many as all instances have "
+        "if not set. With more than intra_op_threads, models' weights are in memory twice",
     )
     device_id: int | None = Field(default=None, ge=0, description="which GPU, for cuda and tensorrt; 0 if not set")
     cuda_memory_bytes: Count | None = Field(
@@ -130,6 +136,10 @@ class ProviderSettings(BaseSettings):
                 )
             case name:
                 return Provider(name=name, raw_options=raw)
+
+    def threads_alone(self, threads: int, cores: int) -> int:
+        """Of a batch beside which nothing else runs, where all instances have so many threads and cores together."""
+        return self.cpu_alone_threads or min(threads, cores) if self.provider == "cpu" else 1
 
     def _cuda(self, raw: dict[str, str]) -> Cuda:
         return Cuda(

@@ -163,7 +163,8 @@ class Computing:
         if not stored.waited:
             self._lag.observe(1, self._clock() - outcome.ended)
         served = self._served.get(batch.key)
-        if served and error is None:
+        # One that had all cores tells nothing of those that share them.
+        if served and error is None and not (batch.alone and served.model.is_faster_alone):
             served.lanes[batch.priority].cost.observe(batch.padded_size, outcome.ended - outcome.started)
         if error is not None:
             for item in batch.items:

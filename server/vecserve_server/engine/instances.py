@@ -17,7 +17,7 @@ from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.resting import Resting
 from vecserve_server.engine.scheduler import Batch, Lane, Scheduler
 from vecserve_server.engine.seat import Runner, Seat
-from vecserve_server.engine.threads import yield_to_others
+from vecserve_server.threads import yield_to_others
 
 logger = logging.getLogger(__name__)
 
@@ -290,7 +290,7 @@ class Instances:
 
     def _work(self, seat: Seat) -> None:
         try:
-            yield_to_others(seat.priority)
+            yield_to_others(seat.priority.niceness)
             while self._work_once(seat):
                 pass
         except BaseException as error:  # ours, as what a run raises is its outcome
@@ -335,7 +335,7 @@ class Instances:
         if not self._scheduler.has_work(priority):
             return None
         now = self._clock()
-        running = [other.batch for other in self._seats.values() if other.priority is priority and other.batch]
+        running = [other.batch for other in self._seats.values() if other.batch]
         batch = self._scheduler.next_batch(priority, now, self._idle[priority], running)
         for model, items in self._scheduler.take_dropped().items():
             self._report_dropped(model, items)
@@ -376,7 +376,7 @@ class Instances:
         started = self._clock()
         try:
             assert runner
-            vectors = runner.run([item.payload for item in batch.items])
+            vectors = runner.run([item.payload for item in batch.items], alone=batch.alone)
         except Exception as failure:  # whatever ONNX Runtime raises fails this batch and no other
             return Outcome(batch, None, failure, started, self._clock())
         return Outcome(batch, vectors, None, started, self._clock())

@@ -9,9 +9,9 @@ from vecserve_server.engine.cost import Average
 from vecserve_server.engine.preparation import Preparation
 from vecserve_server.engine.priority import Priority
 from vecserve_server.engine.terms import Terms
-from vecserve_server.engine.threads import yield_to_others
 from vecserve_server.models.inputs import AnyInputs, PreparedItem
 from vecserve_server.models.model import AnyModel
+from vecserve_server.threads import yield_to_others
 
 # Inputs that are preprocessed between two looks at whether somebody still waits.
 _PART_SIZES = {"text": 16, "image": 1}
@@ -30,7 +30,7 @@ class Preprocessing:
                 threads,
                 thread_name_prefix=f"prepare-{modality}-{priority.value}",
                 initializer=yield_to_others,
-                initargs=(priority,),
+                initargs=(priority.niceness,),
             )
             for modality in _PART_SIZES
             for priority in Priority

@@ -48,6 +48,8 @@ class Batch:
     """What the model's queue was opened under: of two versions each has its own."""
     end: float = 0.0
     """When it is predicted to end."""
+    alone: bool = False
+    """Whether nothing else ran or waited when it began, so that it may have all cores, and end the sooner."""
 
     @property
     def size(self) -> int:
@@ -167,6 +169,8 @@ class Scheduler:
         # What the model that went last had been served until then: where those begin that asked for nothing meanwhile.
         self._served = dict.fromkeys(Priority, 0.0)
         self._dropped: dict[str, list[WorkItem]] = {}
+        # When the latest batches that ran beside each other were predicted to have ended.
+        self._shared_until = -math.inf
 
     def open(self, key: Hashable, model: str, lanes: Mapping[Priority, Lane]) -> None:
         """Queues what comes for `key`, and tells of it under the name of its model."""
@@ -229,7 +233,7 @@ class Scheduler:
     def next_batch(self, priority: Priority, now: float, idle: int = 1, running: Sequence[Batch] = ()) -> Batch | None:
         """Takes the next batch of that priority out of the queue; None when nothing waits.
 
-        `idle` instances are free, the asking one included, and others of the priority are at `running`. Items that
+        `idle` instances are free, the asking one included, and others, of any priority, are at `running`. Items that
         nobody waits for any more are dropped on the way, and kept for `take_dropped`.
         """
         ready = [
@@ -240,11 +244,19 @@ class Scheduler:
         if not ready:
             return None
         _, _, model, queue, first = min(ready, key=lambda candidate: candidate[:3])
-        draft = self._fill(queue, first, now, _budget(queue, first, now, idle, running))
+        beside = [batch for batch in running if batch.priority is priority]
+        draft = self._fill(queue, first, now, _budget(queue, first, now, idle, beside))
         seconds = queue.lane.cost.batch_seconds(len(draft.items) * draft.longest)
         self._served[priority] = queue.served
         queue.served += seconds / queue.lane.weight
-        return Batch(model, priority, draft.items, seconds, queue.key, now + seconds)
+        alone = self._is_alone(now, seconds, running)
+        return Batch(model, priority, draft.items, seconds, queue.key, now + seconds, alone)
+
+    def _is_alone(self, now: float, seconds: float, running: Sequence[Batch]) -> bool:
+        """Whether nothing runs or waits beside a batch that takes so long, nor is likely to come before it ends."""
+        if running:
+            self._shared_until = max(now + seconds, *(batch.end for batch in running))
+        return not running and now >= self._shared_until + seconds and not any(map(self.has_work, Priority))
 
     def take_dropped(self) -> dict[str, list[WorkItem]]:
         """Items by model that were dropped as their deadline passed, or would have before their end; each once."""

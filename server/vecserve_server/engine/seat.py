@@ -15,8 +15,8 @@ from vecserve_server.engine.scheduler import Batch
 class Runner(Protocol):
     """What instances need of a model."""
 
-    def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """Runs one batch: `(batch, dimensionality)` float32."""
+    def run(self, payloads: Sequence[NDArray[Any]], *, alone: bool = False) -> NDArray[np.float32]:
+        """Runs one batch: `(batch, dimensionality)` float32. `alone`: it may have all cores."""
         ...
 
     def terminate(self, thread: int) -> None:

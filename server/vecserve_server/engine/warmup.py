@@ -50,13 +50,16 @@ def grow(model: AnyModel, size: int, at_once: int) -> None:
     """Runs `at_once` batches of about `size` units together, the most there will be, so that memory grows now.
 
     Otherwise it would at every busier moment than any before. Batches of long items need the most for attention, those
-    of short ones for the rest.
+    of short ones for the rest. A batch that runs alone is of one item, or few: more are spread over instances.
     """
     with ThreadPoolExecutor(at_once) as threads:
         for item in (model.sample(size), model.sample(_TYPICAL_SIZE)):
             batches = [[item.payload] * max(1, size // item.size)] * (_GROWING_RUNS * at_once)
             for _ in threads.map(model.run, batches):
                 pass
+    if model.is_faster_alone:
+        for _ in range(_GROWING_RUNS):
+            model.run([model.sample(size).payload], alone=True)
 
 
 def _first(model: AnyModel, item: PreparedItem, count: int, clock: Callable[[], float]) -> float:

@@ -50,6 +50,7 @@ class Model(ABC, Generic[InputsT]):
         self.manifest = manifest
         self.execution_provider = graph.provider
         self.computed_in = graph.computed_in(manifest.precision)
+        self.is_faster_alone = graph.is_faster_alone
         self._graph = graph
 
     @property
@@ -80,8 +81,12 @@ class Model(ABC, Generic[InputsT]):
     def sample(self, size: int) -> PreparedItem:
         """A made-up item of about `size` units, for warming up and measuring."""
 
-    def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    def run(self, payloads: Sequence[NDArray[Any]], *, alone: bool = False) -> NDArray[np.float32]:
         """Runs one batch, in parts where the provider takes fewer items at once.
+
+        Args:
+            payloads: What was prepared.
+            alone: Whether nothing else wants the cores, so that the batch may have them all.
 
         Returns:
             `(batch, dimensionality)` float32, not normalized.
@@ -90,15 +95,15 @@ class Model(ABC, Generic[InputsT]):
             ArtifactError: the graph computed another shape.
         """
         most = self._graph.most_items or len(payloads)
-        parts = [self._run_part(payloads[start : start + most]) for start in range(0, len(payloads), most)]
+        parts = [self._run_part(payloads[start : start + most], alone=alone) for start in range(0, len(payloads), most)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def terminate(self, thread: int) -> None:
         """Has the run that a thread is at fail, as soon as it can."""
         self._graph.terminate(thread)
 
-    def _run_part(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        vectors = self._graph.run(self.manifest.output, self.collate(payloads))
+    def _run_part(self, payloads: Sequence[NDArray[Any]], *, alone: bool) -> NDArray[np.float32]:
+        vectors = self._graph.run(self.manifest.output, self.collate(payloads), alone=alone)
         expected = len(payloads), self.manifest.dimensionality
         if vectors.shape != expected:
             raise ArtifactError(f"model {self.name}: its graph computed {vectors.shape} where {expected} was due")

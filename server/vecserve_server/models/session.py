@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, cast
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from vecserve_server.models.manifest import Manifest
 from vecserve_server.models.providers.provider import Cpu, Provider, ProviderError
+from vecserve_server.threads import COMPUTING, yield_to_others
 
 # An ONNX model of one node, y = Add(x, x), on `(n,)` float32: enough to have a provider load.
 _PROBE = (
@@ -27,6 +29,8 @@ class SessionOptions:
     provider: Provider = field(default_factory=Cpu)
     intra_op_threads: int = 1
     """Threads of one run. With 1, a run stays on the thread that calls it."""
+    alone_threads: int = 1
+    """Threads of a run that has the cores to itself. With no more than others, it is run as any other."""
 
     def fitted(self, manifest: Manifest) -> Self:
         """The same for one artifact."""
@@ -36,7 +40,8 @@ class SessionOptions:
 class Graph:
     """An ONNX graph loaded onto one execution provider.
 
-    Thread-safe: several instances run it at once and share its weights.
+    Thread-safe: several instances run it at once and share its weights. Runs that have the cores to themselves have
+    weights of their own, if they have more threads: ONNX Runtime's threads belong to a session.
     """
 
     def __init__(self, file: Path, options: SessionOptions) -> None:
@@ -52,6 +57,9 @@ class Graph:
         _require_installed(options.provider)
         try:
             self._session = _open(file, options)
+            self._alone_session = None
+            if options.alone_threads > options.intra_op_threads:
+                self._alone_session = _open_for_runs_alone(file, options)
         except ProviderError:
             raise
         except Exception:
@@ -68,6 +76,11 @@ class Graph:
     def most_items(self) -> int | None:
         """Most items that one run takes; None if it takes any number."""
         return self._provider.most_items
+
+    @property
+    def is_faster_alone(self) -> bool:
+        """Whether runs that have the cores to themselves have more threads."""
+        return self._alone_session is not None
 
     def computed_in(self, precision: str) -> str:
         """The lowest precision that it may be computed in, if it is of `precision` itself."""
@@ -88,12 +101,13 @@ class Graph:
         """What the file says of itself, by key."""
         return cast("dict[str, str]", self._session.get_modelmeta().custom_metadata_map)
 
-    def run(self, output: str, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Computes one output, `(batch, ...)`."""
+    def run(self, output: str, feeds: Mapping[str, NDArray[Any]], *, alone: bool = False) -> NDArray[np.float32]:
+        """Computes one output, `(batch, ...)`; `alone` if nothing else wants the cores."""
+        session = self._alone_session if alone and self._alone_session else self._session
         options, thread = cast("Any", ort.RunOptions()), threading.get_ident()
         self._runs[thread] = options
         try:
-            return cast("NDArray[np.float32]", self._session.run([output], feeds, options)[0])
+            return cast("NDArray[np.float32]", session.run([output], feeds, options)[0])
         finally:
             del self._runs[thread]
 
@@ -127,13 +141,19 @@ def _require_installed(provider: Provider) -> None:
         )
 
 
-def _open(model: Path | bytes, options: SessionOptions) -> Any:
+def _open_for_runs_alone(file: Path, options: SessionOptions) -> Any:
+    # ONNX Runtime's threads are as nice as the one that starts them, and these compute.
+    with ThreadPoolExecutor(1, initializer=yield_to_others, initargs=(COMPUTING,)) as thread:
+        return thread.submit(_open, file, replace(options, intra_op_threads=options.alone_threads), spins=True).result()
+
+
+def _open(model: Path | bytes, options: SessionOptions, *, spins: bool = False) -> Any:
     provider = options.provider
     chain = provider.chain()
     provider.prepare()
     session = ort.InferenceSession(
         model,
-        sess_options=_session_options(options),
+        sess_options=_session_options(options, spins=spins),
         providers=chain,
         disabled_optimizers=list(provider.slower_fusions),
         enable_fallback=0,
@@ -158,11 +178,12 @@ def _check_placement(file: Path, provider: Provider, session: Any) -> None:
         raise ProviderError(f"{provider.name} runs nothing of {file}: all of it is on {', '.join(sorted(placed))}")
 
 
-def _session_options(options: SessionOptions) -> Any:
+def _session_options(options: SessionOptions, *, spins: bool) -> Any:
     settings = cast("Any", ort.SessionOptions())
     settings.intra_op_num_threads = options.intra_op_threads
-    # Threads that spin between runs take the cores that other instances and gRPC need.
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Threads that spin take the cores that other instances and gRPC need: none may once there is no run.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(spins)))
+    settings.add_session_config_entry("session.force_spinning_stop", "1")
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     # A plan of the memory is kept for every shape that ever came, and texts have many. Without, as fast and smaller.
     settings.enable_mem_pattern = False

@@ -85,10 +85,10 @@ class GatedModel(TextModel):
             self.preparing.pass_through()
         return super().prepare_all(calls)
 
-    def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    def run(self, payloads: Sequence[NDArray[Any]], *, alone: bool = False) -> NDArray[np.float32]:
         self.batches.append([payload.tolist() for payload in payloads])
         self.running.pass_through()
-        return super().run(payloads)
+        return super().run(payloads, alone=alone)
 
 
 class Recorder(Observer):

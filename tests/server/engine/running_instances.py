@@ -29,11 +29,14 @@ class Doubling:
         self.held = False
         self.begun = threading.Semaphore(0)
         self.threads: list[str] = []
+        self.alone: list[bool] = []
+        """Whether each run was told that it is."""
         self.terminated: list[int] = []
         self._let_go = threading.Semaphore(0)
 
-    def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    def run(self, payloads: Sequence[NDArray[Any]], *, alone: bool = False) -> NDArray[np.float32]:
         self.threads.append(threading.current_thread().name)
+        self.alone.append(alone)
         self.begun.release()
         if self.held:
             assert self._let_go.acquire(timeout=PATIENCE)

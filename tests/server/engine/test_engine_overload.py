@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import math
+import re
 
 import pytest
 import pytest_asyncio
@@ -129,9 +130,19 @@ async def test_interactive_calls_wait_for_room_in_a_line_of_their_own(
     await asyncio.gather(running, preparing, bulk)
 
 
+@pytest.mark.parametrize(("is_faster_alone", "wait"), [(False, "30.80"), (True, "32.00")])
 async def test_what_the_event_loop_lags_behind_counts_as_waiting(
-    begin: Begin, model: GatedModel, clock: Clock, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    is_faster_alone: bool,
+    wait: str,
+    begin: Begin,
+    model: GatedModel,
+    clock: Clock,
+    recorder: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """20 s, and 12 for what runs: corrected by the first run, unless that had more threads than others will."""
+    model.is_faster_alone = is_faster_alone
+
     def hold_up(*args: object, **kwargs: object) -> None:
         clock.now += 20
 
@@ -142,7 +153,7 @@ async def test_what_the_event_loop_lags_behind_counts_as_waiting(
     running = await begin("world")
     await model.running.reached()
 
-    with pytest.raises(OverloadedError, match=r"the work would wait 30\.80 s"):  # 20, and 12 corrected
+    with pytest.raises(OverloadedError, match=f"the work would wait {re.escape(wait)} s"):
         await (await begin("cat"))
 
     model.running.open()

@@ -318,12 +318,12 @@ class AuditedModel(SimulatedModel):
                 self._own.update(int(item.payload[0]) for item in items)
         return results
 
-    def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    def run(self, payloads: Sequence[NDArray[Any]], *, alone: bool = False) -> NDArray[np.float32]:
         numbers = {int(number) for number, _ in payloads}
         assert numbers <= self._own, "run by another version than the one that prepared it"
         before = self._loop.time()
         try:
-            vectors = super().run(payloads)
+            vectors = super().run(payloads, alone=alone)
         except RuntimeError:
             self._simulation.failed |= numbers
             raise

@@ -57,6 +57,17 @@ def test_an_interactive_batch_starts_while_bulk_batches_occupy_every_instance(
     assert running.graph.threads[-1].startswith("interactive")
 
 
+def test_a_batch_is_run_alone_unless_another_runs_at_any_priority(running: Running, make_items: MakeItems) -> None:
+    running.graph.held = True
+    running.instances.submit("text", BULK, make_items(10))
+    running.graph.wait_for_runs(1)
+
+    running.instances.submit("text", INTERACTIVE, make_items(10))
+
+    running.graph.wait_for_runs(1)
+    assert running.graph.alone == [True, False]
+
+
 def test_bulk_work_never_takes_the_threads_of_interactive_work(running: Running, make_items: MakeItems) -> None:
     running.instances.submit("text", BULK, make_items(*[100] * 8))
 

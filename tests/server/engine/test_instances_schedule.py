@@ -61,7 +61,7 @@ class Running:
     def _fail(self, error: BaseException) -> None:
         raise error
 
-    def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    def run(self, payloads: Sequence[NDArray[Any]], *, alone: bool = False) -> NDArray[np.float32]:
         self.loop.spend(self.slowness * self.cost.batch_seconds(len(payloads) * max(map(len, payloads))))
         return np.zeros((len(payloads), 1), np.float32)
 

@@ -53,7 +53,38 @@ def test_a_lone_item_never_waits_for_company(scheduler: Scheduler, make_items: M
 
     batch = scheduler.next_batch(BULK, 0)
 
-    assert batch == Batch("text", BULK, [item], 0.0)
+    assert batch == Batch("text", BULK, [item], 0.0, alone=True)
+
+
+def test_a_batch_beside_which_others_wait_or_run_at_whatever_priority_is_not_alone(
+    scheduler: Scheduler, make_items: MakeItems
+) -> None:
+    scheduler.add("text", INTERACTIVE, make_items(3), 0)
+    scheduler.add("text", BULK, make_items(3), 0)
+
+    beside_what_waits = scheduler.next_batch(INTERACTIVE, 0)
+    assert beside_what_waits
+    beside_what_runs = scheduler.next_batch(BULK, 0, running=[beside_what_waits])
+
+    assert beside_what_runs
+    assert not beside_what_waits.alone
+    assert not beside_what_runs.alone
+
+
+@pytest.mark.parametrize(("now", "alone"), [(16.9, False), (17.0, True)])
+def test_where_batches_ran_beside_each_other_a_moment_ago_more_may_come(
+    now: float, alone: bool, make_scheduler: Callable[..., Scheduler], make_items: MakeItems
+) -> None:
+    """For as long as the next batch takes, 4 s here, no one of them has the cores to itself."""
+    scheduler = make_scheduler(text=Lane(BatchPolicy(100, fixed=4.0), CostModel(1.0, 1.0)))
+    scheduler.add("text", INTERACTIVE, make_items(10), 0)
+    scheduler.next_batch(INTERACTIVE, 2, running=[Batch("text", BULK, make_items(1), 5.0, end=7)])
+    scheduler.add("text", INTERACTIVE, make_items(3), 13)
+
+    batch = scheduler.next_batch(INTERACTIVE, now)
+
+    assert batch
+    assert batch.alone is alone
 
 
 def test_the_oldest_item_leads_the_next_batch_however_well_others_fit(

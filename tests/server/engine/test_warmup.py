@@ -23,9 +23,9 @@ class Measured(SimulatedModel):
         super().__init__("bert", manifest_of.manifest, loop, cost)
         self.batches: list[int] = []
 
-    def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    def run(self, payloads: Sequence[NDArray[Any]], *, alone: bool = False) -> NDArray[np.float32]:
         self.batches.append(len(payloads))
-        return super().run(payloads)
+        return super().run(payloads, alone=alone)
 
 
 @pytest.fixture
@@ -122,14 +122,34 @@ def test_memory_is_grown_by_the_largest_batches_of_long_and_of_short_items_at_on
     shapes: set[tuple[int, int]] = set()
 
     class Counting(GatedModel):
-        def run(self, payloads: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        def run(self, payloads: Sequence[NDArray[Any]], *, alone: bool = False) -> NDArray[np.float32]:
             shapes.add((len(payloads), len(payloads[0])))
             together.wait(PATIENCE)
-            return TextModel.run(self, payloads)
+            return TextModel.run(self, payloads, alone=alone)
 
     grow(Counting(text_artifact), 128, at_once=4)
 
     assert shapes == {(2, 64), (8, 16)}
+
+
+def test_memory_is_grown_by_the_largest_item_alone_where_the_model_has_more_threads_for_it(
+    text_artifact: Path,
+) -> None:
+    runs_alone: list[tuple[int, int]] = []
+
+    class Counting(GatedModel):
+        def run(self, payloads: Sequence[NDArray[Any]], *, alone: bool = False) -> NDArray[np.float32]:
+            if alone:
+                runs_alone.append((len(payloads), len(payloads[0])))
+            return TextModel.run(self, payloads, alone=alone)
+
+    model = Counting(text_artifact)
+    grow(model, 128, at_once=4)
+    assert not runs_alone
+
+    model.is_faster_alone = True
+    grow(model, 128, at_once=4)
+    assert set(runs_alone) == {(1, 64)}
 
 
 def test_a_graph_that_fails_is_named(quick: Measured, loop: SimulatedLoop) -> None:

@@ -1,3 +1,5 @@
+import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,9 @@ from vecserve_server.models.manifest import GRAPH_FILE
 from vecserve_server.models.providers.cuda import Cuda
 from vecserve_server.models.providers.provider import Cpu, Provider, ProviderError
 from vecserve_server.models.session import Graph, SessionOptions, require_provider
+from vecserve_server.threads import COMPUTING
+
+_TASKS = Path("/proc/self/task")
 
 
 @pytest.fixture
@@ -35,6 +40,31 @@ def test_more_threads_compute_the_same(image_artifact: Path) -> None:
     graph = Graph(image_artifact / GRAPH_FILE, SessionOptions(intra_op_threads=2))
 
     assert graph.run("embeddings", {"pixels": np.full((1, 8, 8, 3), 7, np.uint8)}).tolist() == [[7, 7, 7]]
+
+
+def test_a_run_alone_computes_the_same_with_more_threads_that_compute_as_nicely_as_others(image_artifact: Path) -> None:
+    before = _niceness()
+
+    graph = Graph(image_artifact / GRAPH_FILE, SessionOptions(alone_threads=3))
+
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert [nice - own for thread, nice in _niceness().items() if thread not in before] == [COMPUTING] * 2
+    assert graph.is_faster_alone
+    pixels = {"pixels": np.full((1, 8, 8, 3), 7, np.uint8)}
+    assert graph.run("embeddings", pixels, alone=True).tolist() == [[7, 7, 7]]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_run_alone_is_as_any_other_if_it_has_no_more_threads(image_artifact: Path, threads: int) -> None:
+    graph = Graph(image_artifact / GRAPH_FILE, SessionOptions(intra_op_threads=2, alone_threads=threads))
+
+    assert not graph.is_faster_alone
+    assert graph.run("embeddings", {"pixels": np.full((1, 8, 8, 3), 7, np.uint8)}, alone=True).tolist() == [[7, 7, 7]]
+
+
+def _niceness() -> dict[int, int]:
+    """Of each thread of this process."""
+    return {int(task.name): os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in _TASKS.iterdir()}
 
 
 def test_the_cpu_is_always_there() -> None:

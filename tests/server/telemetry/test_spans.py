@@ -55,9 +55,9 @@ def model(text_model: TextModel, monkeypatch: pytest.MonkeyPatch) -> TextModel:
     """The tiny one, but slow enough for calls to share batches."""
     run = text_model.run
 
-    def run_slowly(payloads: Any) -> Any:
+    def run_slowly(payloads: Any, *, alone: bool = False) -> Any:
         time.sleep(0.005)
-        return run(payloads)
+        return run(payloads, alone=alone)
 
     monkeypatch.setattr(text_model, "run", run_slowly)
     return text_model

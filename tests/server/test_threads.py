@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from vecserve_server.engine.priority import Priority
-from vecserve_server.engine.threads import yield_to_others
+from vecserve_server.threads import yield_to_others
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a niceness of threads")
 
@@ -21,7 +21,7 @@ def after_yielding(priority: Priority, before: int = 0) -> int:
 
     def become_nicer() -> int:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), max(before, niceness()))
-        yield_to_others(priority)
+        yield_to_others(priority.niceness)
         return niceness()
 
     with ThreadPoolExecutor(1) as thread:
