@@ -33,7 +33,7 @@ class Limits:
     """Of silence after which the peer is asked whether it is there."""
     keepalive_timeout: float = 20.0
     """That it has to answer."""
-    rest: float = 0.01
+    rest: float = 0.02
     """That a connection is not read, at most, after a call that was answered without a handler, as many others were;
     less if their deadlines are short."""
     min_ping: float = 0.0

@@ -11,7 +11,7 @@ import math
 _FLOOD = 0.002
 
 # Of the time that the callers of refused calls have, a rest takes at most this part.
-_OF_PATIENCE = 0.04
+_OF_PATIENCE = 0.08
 
 # By how much the least time that such a caller has grows with each that has more: the last hundred or so count. Of less
 # than so many seconds nothing much is left anyway.

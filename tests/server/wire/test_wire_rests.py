@@ -85,7 +85,7 @@ def test_a_refused_call_now_and_then_makes_no_connection_rest(
     assert clock.handles == []
 
 
-@pytest.mark.parametrize(("patience", "rest"), [(0.05, 0.002), (0.1, 0.004), (0.125, 0.005), (10, 0.005)])
+@pytest.mark.parametrize(("patience", "rest"), [(0.025, 0.002), (0.05, 0.004), (0.0625, 0.005), (10, 0.005)])
 def test_a_rest_takes_little_of_the_time_that_the_callers_have(
     patience: float, rest: float, reading: Reading, clock: Clock, transport: Transport
 ) -> None:
@@ -96,7 +96,7 @@ def test_a_rest_takes_little_of_the_time_that_the_callers_have(
     assert transport.reads
 
 
-@pytest.mark.parametrize(("least", "rest"), [(0.05, 0.002), (0, 0.0004)])
+@pytest.mark.parametrize(("least", "rest"), [(0.025, 0.002), (0, 0.0008)])
 def test_the_caller_who_has_least_time_counts_for_a_while(
     least: float, rest: float, reading: Reading, clock: Clock, transport: Transport
 ) -> None:
@@ -121,7 +121,7 @@ def test_a_rest_ends_with_one_that_ends_earlier(clock: Clock) -> None:
     patient, impatient = (_reading(rests, clock, transport) for transport in transports)
 
     _rest(patient, 10)
-    _rest(impatient, 0.025)
+    _rest(impatient, 0.0125)
     clock.advance(0.0011)
 
     assert [transport.reads for transport in transports] == [True, True]
