@@ -25,8 +25,9 @@ def main() -> int:
     arguments = _parse()
     metrics_address = f"127.0.0.1:{_free_port()}"
     flags = ["--metrics-address", metrics_address, *arguments.flags]
-    instances = ServerConfig.from_command_line(flags).engine_settings(available_cores()).instances
-    inprocess = InProcess(arguments.models, [arguments.text_model, IMAGE_MODEL])
+    config, cores = ServerConfig.from_command_line(flags), available_cores()
+    instances, alone_threads = config.engine_settings(cores).instances, config.session_options(cores).alone_threads
+    inprocess = InProcess(arguments.models, [arguments.text_model, IMAGE_MODEL], alone_threads)
     with serving(arguments.models, *flags) as server:
         bench = Bench(server.address, metrics_address, inprocess, instances, arguments.seconds, arguments.text_model)
         rounds = [_round(bench, arguments.only, number) for number in range(arguments.rounds)]

@@ -25,10 +25,11 @@ from vecserve_server.models.session import SessionOptions
 class InProcess:
     """A process that embeds when it is asked to, and sleeps otherwise."""
 
-    def __init__(self, models: Path, names: Sequence[str]) -> None:
+    def __init__(self, models: Path, names: Sequence[str], threads: int) -> None:
+        """Loads models; what runs alone may have so many threads."""
         spawning = multiprocessing.get_context("spawn")
         self._pipe, theirs = spawning.Pipe()
-        self._process = spawning.Process(target=_serve, args=(models, names, theirs), daemon=True)
+        self._process = spawning.Process(target=_serve, args=(models, names, threads, theirs), daemon=True)
         self._process.start()
 
     def throughput(self, workload: Workload, batch: int, threads: int, seconds: float) -> float:
@@ -39,9 +40,9 @@ class InProcess:
         """Tokens per second in batches cut from all texts sorted by length: hardly any padding."""
         return self._ask(_sorted_throughput, workload, batch_tokens, threads, seconds)
 
-    def latency(self, workload: Workload, calls: int) -> float:
-        """Median seconds of `calls` calls, one after the other."""
-        return self._ask(_latency, workload, calls)
+    def latency(self, workload: Workload, calls: int, *, alone: bool = False) -> float:
+        """Median seconds of `calls` calls, one after the other: on one thread, or as what runs alone."""
+        return self._ask(_latency, workload, calls, alone)
 
     def close(self) -> None:
         self._process.terminate()
@@ -52,10 +53,11 @@ class InProcess:
         return self._pipe.recv()
 
 
-def _serve(models: Path, names: Sequence[str], pipe: Connection) -> None:
+def _serve(models: Path, names: Sequence[str], threads: int, pipe: Connection) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    options = SessionOptions(alone_threads=threads)
     loaded = {
-        directory.parent.name: open_artifact(directory, SessionOptions(), InputLimits())
+        directory.parent.name: open_artifact(directory, options, InputLimits())
         for directory in find_artifacts(models)
         if directory.parent.name in names
     }
@@ -64,10 +66,10 @@ def _serve(models: Path, names: Sequence[str], pipe: Connection) -> None:
         pipe.send(measure(loaded, *arguments))
 
 
-def _embed(model: AnyModel, inputs: Sequence[Any]) -> int:
+def _embed(model: AnyModel, inputs: Sequence[Any], *, alone: bool = False) -> int:
     text = isinstance(model, TextModel)
     items = model.prepare(TextInputs(inputs)) if text else model.prepare(ImageInputs(inputs))
-    return len(model.run([item.payload for item in items]))
+    return len(model.run([item.payload for item in items], alone=alone))
 
 
 def _throughput(models: dict[str, AnyModel], workload: Workload, batch: int, threads: int, seconds: float) -> float:
@@ -114,13 +116,13 @@ def _rate(
     return sum(rates)
 
 
-def _latency(models: dict[str, AnyModel], workload: Workload, calls: int) -> float:
+def _latency(models: dict[str, AnyModel], workload: Workload, calls: int, alone: bool) -> float:
     model = models[workload.model]
     inputs = workload.inputs[: workload.per_call]
-    return statistics.median(_seconds(model, inputs) for _ in range(calls))
+    return statistics.median(_seconds(model, inputs, alone=alone) for _ in range(calls))
 
 
-def _seconds(model: AnyModel, inputs: Sequence[Any]) -> float:
+def _seconds(model: AnyModel, inputs: Sequence[Any], *, alone: bool) -> float:
     started = time.perf_counter()
-    _embed(model, inputs)
+    _embed(model, inputs, alone=alone)
     return time.perf_counter() - started

@@ -39,14 +39,17 @@ def short_texts(bench: Bench) -> Iterator[Figure]:
 
 
 def texts_alone(bench: Bench) -> Iterator[Figure]:
-    """One call at a time, of 1 and of 32 texts, against the same call in-process on one thread."""
+    """One call at a time, of 1 and of 32 texts, against the same call in-process: on one thread, and on all."""
     for count, calls in _CALLS_ALONE.items():
         texts = sentences(bench.text_model, count)
         limit, load = bench.beside(partial(bench.inprocess.latency, texts, calls // 2), partial(_load, bench, texts, 1))
         alone = _median(load.latencies())
+        spread = bench.inprocess.latency(texts, calls, alone=True)
         yield Figure(f"{count} a call, in-process", limit * 1e3, "ms")
         yield Figure(f"{count} a call, alone", alone * 1e3, "ms")
         yield Figure(f"{count} a call, alone - in-process", (alone - limit) * 1e3, "ms", goal="≤ 0.6")
+        yield Figure(f"{count} a call, in-process on all threads", spread * 1e3, "ms")
+        yield Figure(f"{count} a call, alone - in-process on all threads", (alone - spread) * 1e3, "ms")
 
 
 def batches(bench: Bench) -> Iterator[Figure]:
