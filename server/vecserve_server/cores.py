@@ -11,8 +11,13 @@ def available_cores(cgroup: Path = _CGROUP) -> int:
 
     A container's quota does not show in `os.cpu_count`, which counts the host.
     """
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    affinity = len(own_cores()) or os.cpu_count() or 1
     return max(1, min(affinity, _quota(cgroup) or affinity))
+
+
+def own_cores() -> list[int]:
+    """Numbers of the cores that the calling thread may run on; none where the operating system doesn't tell."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def _quota(cgroup: Path) -> int | None:

@@ -1,8 +1,10 @@
-"""Threads that let others go first."""
+"""Which threads go first, and where they run."""
 
 import os
 import sys
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 COMPUTING: Final = 5
@@ -17,6 +19,22 @@ BACKGROUND: Final = 10
 """How much nicer those are whose work can wait for all other work."""
 
 _NICEST = 19
+
+
+@contextmanager
+def kept_on(core: int | None) -> Generator[None]:
+    """Keeps the calling thread on one core, unless that is None or the operating system doesn't let it."""
+    if core is None:
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    with suppress(OSError):
+        os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.sched_setaffinity(0, cores)
 
 
 def yield_to_others(by: int) -> None:

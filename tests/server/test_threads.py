@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from vecserve_server.cores import own_cores
 from vecserve_server.engine.priority import Priority
-from vecserve_server.threads import yield_to_others
+from vecserve_server.threads import kept_on, yield_to_others
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a niceness of threads")
 
@@ -48,3 +49,26 @@ def test_other_threads_stay_as_they_are() -> None:
     after_yielding(Priority.BULK)
 
     assert niceness() == before
+
+
+@pytest.mark.parametrize("core", own_cores())
+def test_a_thread_is_kept_on_one_core_for_a_while_and_others_are_not(core: int) -> None:
+    before, others = own_cores(), threading.Event()
+
+    with ThreadPoolExecutor(1) as other:
+        elsewhere = other.submit(lambda: others.wait(10) and own_cores())
+        with kept_on(core):
+            assert own_cores() == [core]
+            others.set()
+            assert elsewhere.result() == before
+
+    assert own_cores() == before
+
+
+@pytest.mark.parametrize("core", [None, 4095])
+def test_a_thread_that_is_to_be_on_no_core_or_on_one_that_is_not_there_stays_as_it_is(core: int | None) -> None:
+    before = own_cores()
+
+    with kept_on(core):
+        assert own_cores() == before
+    assert own_cores() == before

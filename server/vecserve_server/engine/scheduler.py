@@ -249,14 +249,11 @@ class Scheduler:
         seconds = queue.lane.cost.batch_seconds(len(draft.items) * draft.longest)
         self._served[priority] = queue.served
         queue.served += seconds / queue.lane.weight
-        alone = self._is_alone(now, seconds, running)
-        return Batch(model, priority, draft.items, seconds, queue.key, now + seconds, alone)
-
-    def _is_alone(self, now: float, seconds: float, running: Sequence[Batch]) -> bool:
-        """Whether nothing runs or waits beside a batch that takes so long, nor is likely to come before it ends."""
+        end = now + seconds
         if running:
-            self._shared_until = max(now + seconds, *(batch.end for batch in running))
-        return not running and now >= self._shared_until + seconds and not any(map(self.has_work, Priority))
+            self._shared_until = max(end, *(batch.end for batch in running))
+        more_may_come = bool(running) or now < self._shared_until + seconds or any(map(self.has_work, Priority))
+        return Batch(model, priority, draft.items, seconds, queue.key, end, alone=not more_may_come)
 
     def take_dropped(self) -> dict[str, list[WorkItem]]:
         """Items by model that were dropped as their deadline passed, or would have before their end; each once."""

@@ -1,5 +1,6 @@
 import os
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from vecserve_server.cores import own_cores
 from vecserve_server.models import session
 from vecserve_server.models.manifest import GRAPH_FILE
 from vecserve_server.models.providers.cuda import Cuda
@@ -43,15 +45,38 @@ def test_more_threads_compute_the_same(image_artifact: Path) -> None:
 
 
 def test_a_run_alone_computes_the_same_with_more_threads_that_compute_as_nicely_as_others(image_artifact: Path) -> None:
-    before = _niceness()
+    before, threads = _threads(), len(own_cores()) + 1
 
-    graph = Graph(image_artifact / GRAPH_FILE, SessionOptions(alone_threads=3))
+    graph = Graph(image_artifact / GRAPH_FILE, SessionOptions(alone_threads=threads))
 
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    assert [nice - own for thread, nice in _niceness().items() if thread not in before] == [COMPUTING] * 2
+    started = _threads() - before
+    assert [os.getpriority(os.PRIO_PROCESS, thread) - own for thread in started] == [COMPUTING] * (threads - 1)
+    assert all(os.sched_getaffinity(thread) == set(own_cores()) for thread in started)
     assert graph.is_faster_alone
     pixels = {"pixels": np.full((1, 8, 8, 3), 7, np.uint8)}
     assert graph.run("embeddings", pixels, alone=True).tolist() == [[7, 7, 7]]
+
+
+@pytest.mark.skipif(len(own_cores()) < 2, reason="there is no second core")
+def test_each_thread_of_a_run_alone_has_a_core_where_there_are_as_many(
+    image_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, cores = _threads(), own_cores()
+    kept: list[int | None] = []
+
+    def keep(core: int | None) -> nullcontext[None]:
+        kept.append(core)
+        return nullcontext()
+
+    monkeypatch.setattr(session, "kept_on", keep)
+
+    graph = Graph(image_artifact / GRAPH_FILE, SessionOptions(alone_threads=len(cores)))
+    graph.run("embeddings", {"pixels": np.full((1, 8, 8, 3), 7, np.uint8)}, alone=True)
+    graph.run("embeddings", {"pixels": np.full((1, 8, 8, 3), 7, np.uint8)})
+
+    assert kept == [cores[0]]
+    assert sorted(sorted(os.sched_getaffinity(thread)) for thread in _threads() - before) == [[c] for c in cores[1:]]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -62,9 +87,9 @@ def test_a_run_alone_is_as_any_other_if_it_has_no_more_threads(image_artifact: P
     assert graph.run("embeddings", {"pixels": np.full((1, 8, 8, 3), 7, np.uint8)}, alone=True).tolist() == [[7, 7, 7]]
 
 
-def _niceness() -> dict[int, int]:
-    """Of each thread of this process."""
-    return {int(task.name): os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in _TASKS.iterdir()}
+def _threads() -> set[int]:
+    """Of this process."""
+    return {int(task.name) for task in _TASKS.iterdir()}
 
 
 def test_the_cpu_is_always_there() -> None:
