@@ -155,8 +155,7 @@ class _RunsAlone:
         threads, cores = options.alone_threads, own_cores()
         self._core = cores[0] if len(cores) == threads else None
         """Of the calling thread, if each has one."""
-        settings = _session_options(threads)
-        settings.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        settings = _session_options(threads, spins=True)
         if self._core is None:
             settings.add_session_config_entry("session.intra_op.spin_duration_us", _SHORT_SPIN)
         else:  # ONNX Runtime counts from 1, and leaves out the calling thread
@@ -202,11 +201,11 @@ def _check_placement(file: Path, provider: Provider, session: Any) -> None:
         raise ProviderError(f"{provider.name} runs nothing of {file}: all of it is on {', '.join(sorted(placed))}")
 
 
-def _session_options(threads: int) -> Any:
+def _session_options(threads: int, *, spins: bool = False) -> Any:
     settings = cast("Any", ort.SessionOptions())
     settings.intra_op_num_threads = threads
     # Threads that spin take the cores that other instances and gRPC need. None may between runs.
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(spins)))
     settings.add_session_config_entry("session.force_spinning_stop", "1")
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     # A plan of the memory is kept for every shape that ever came, and texts have many. Without, as fast and smaller.
