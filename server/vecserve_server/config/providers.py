@@ -53,8 +53,8 @@ class ProviderSettings(BaseSettings):
     )
     cpu_alone_threads: Count | None = Field(
         default=None,
-        description="threads of a batch that nothing else runs or waits beside, for cpu; as many as all instances have "
-        "if not set. With more than intra_op_threads, models' weights are in memory twice",
+        description="threads of an interactive batch that nothing runs or waits beside, for cpu; as many as all "
+        "instances have if not set. With more than intra_op_threads, models' weights are in memory twice",
     )
     device_id: int | None = Field(default=None, ge=0, description="which GPU, for cuda and tensorrt; 0 if not set")
     cuda_memory_bytes: Count | None = Field(

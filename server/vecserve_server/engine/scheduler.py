@@ -49,7 +49,7 @@ class Batch:
     end: float = 0.0
     """When it is predicted to end."""
     alone: bool = False
-    """Whether nothing else ran or waited when it began, so that it may have all cores, and end the sooner."""
+    """Whether it may have all cores, and end the sooner: somebody waits for it, and nothing ran or waited beside it."""
 
     @property
     def size(self) -> int:
@@ -252,8 +252,9 @@ class Scheduler:
         end = now + seconds
         if running:
             self._shared_until = max(end, *(batch.end for batch in running))
-        more_may_come = bool(running) or now < self._shared_until + seconds or any(map(self.has_work, Priority))
-        return Batch(model, priority, draft.items, seconds, queue.key, end, alone=not more_may_come)
+        others = running or now < self._shared_until + seconds or any(map(self.has_work, Priority))
+        alone = priority is Priority.INTERACTIVE and not others
+        return Batch(model, priority, draft.items, seconds, queue.key, end, alone)
 
     def take_dropped(self) -> dict[str, list[WorkItem]]:
         """Items by model that were dropped as their deadline passed, or would have before their end; each once."""

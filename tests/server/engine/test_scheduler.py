@@ -53,19 +53,34 @@ def test_a_lone_item_never_waits_for_company(scheduler: Scheduler, make_items: M
 
     batch = scheduler.next_batch(BULK, 0)
 
-    assert batch == Batch("text", BULK, [item], 0.0, alone=True)
+    assert batch == Batch("text", BULK, [item], 0.0)
+
+
+@pytest.mark.parametrize(("priority", "alone"), [(INTERACTIVE, True), (BULK, False)])
+def test_a_lone_batch_may_have_all_cores_if_somebody_waits_for_it(
+    priority: Priority, alone: bool, scheduler: Scheduler, make_items: MakeItems
+) -> None:
+    scheduler.add("text", priority, make_items(3), 0)
+
+    batch = scheduler.next_batch(priority, 0)
+
+    assert batch
+    assert batch.alone is alone
 
 
 def test_a_batch_beside_which_others_wait_or_run_at_whatever_priority_is_not_alone(
     scheduler: Scheduler, make_items: MakeItems
 ) -> None:
-    scheduler.add("text", INTERACTIVE, make_items(3), 0)
     scheduler.add("text", BULK, make_items(3), 0)
+    scheduler.add("text", INTERACTIVE, make_items(3), 0)
 
     beside_what_waits = scheduler.next_batch(INTERACTIVE, 0)
-    assert beside_what_waits
-    beside_what_runs = scheduler.next_batch(BULK, 0, running=[beside_what_waits])
+    running = scheduler.next_batch(BULK, 0)
+    assert running
+    scheduler.add("text", INTERACTIVE, make_items(3), 0)
+    beside_what_runs = scheduler.next_batch(INTERACTIVE, 0, running=[running])
 
+    assert beside_what_waits
     assert beside_what_runs
     assert not beside_what_waits.alone
     assert not beside_what_runs.alone
