@@ -53,13 +53,13 @@ def test_other_threads_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize("core", own_cores())
 def test_a_thread_is_kept_on_one_core_for_a_while_and_others_are_not(core: int) -> None:
-    before, others = own_cores(), threading.Event()
+    before, kept = own_cores(), threading.Event()
 
     with ThreadPoolExecutor(1) as other:
-        elsewhere = other.submit(lambda: others.wait(10) and own_cores())
+        elsewhere = other.submit(lambda: kept.wait(10) and own_cores())
         with kept_on(core):
             assert own_cores() == [core]
-            others.set()
+            kept.set()
             assert elsewhere.result() == before
 
     assert own_cores() == before

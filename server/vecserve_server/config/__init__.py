@@ -57,14 +57,17 @@ class ServerConfig(
 
     def engine_settings(self, cores: int) -> EngineSettings:
         """How the engine of each worker runs, on a machine of that many cores."""
-        return self.settings_of_engine(max(1, cores // self.workers), on_cpu=self.on_cpu)
+        return self.settings_of_engine(self._cores_of_worker(cores), on_cpu=self.on_cpu)
 
     def session_options(self, cores: int) -> SessionOptions:
         """Where and how models run on a machine of that many cores."""
         settings = self.engine_settings(cores)
         provider = self.execution_provider(settings, self.intra_op_threads)
-        alone = self.threads_alone(settings.instances * self.intra_op_threads, max(1, cores // self.workers))
+        alone = self.threads_alone(settings.instances * self.intra_op_threads, self._cores_of_worker(cores))
         return SessionOptions(provider, self.intra_op_threads, alone)
+
+    def _cores_of_worker(self, cores: int) -> int:
+        return max(1, cores // self.workers)
 
     def of_worker(self, number: int, address: str) -> Self:
         """The same for one of the workers, counted from 0, which serve on `address`.

@@ -27,6 +27,11 @@ def sizes(batch: Batch | None) -> list[int]:
     return sorted(item.size for item in batch.items)
 
 
+def alone(batch: Batch | None) -> bool:
+    assert batch
+    return batch.alone
+
+
 def drain(scheduler: Scheduler, now: float = 0.0, priority: Priority = INTERACTIVE) -> list[Batch]:
     return list(iter(lambda: scheduler.next_batch(priority, now), None))
 
@@ -56,16 +61,12 @@ def test_a_lone_item_never_waits_for_company(scheduler: Scheduler, make_items: M
     assert batch == Batch("text", BULK, [item], 0.0)
 
 
-@pytest.mark.parametrize(("priority", "alone"), [(INTERACTIVE, True), (BULK, False)])
-def test_a_lone_batch_may_have_all_cores_if_somebody_waits_for_it(
-    priority: Priority, alone: bool, scheduler: Scheduler, make_items: MakeItems
-) -> None:
-    scheduler.add("text", priority, make_items(3), 0)
+def test_a_lone_batch_may_have_all_cores_if_somebody_waits_for_it(scheduler: Scheduler, make_items: MakeItems) -> None:
+    scheduler.add("text", INTERACTIVE, make_items(3), 0)
+    assert alone(scheduler.next_batch(INTERACTIVE, 0))
 
-    batch = scheduler.next_batch(priority, 0)
-
-    assert batch
-    assert batch.alone is alone
+    scheduler.add("text", BULK, make_items(3), 0)
+    assert not alone(scheduler.next_batch(BULK, 0))
 
 
 def test_a_batch_beside_which_others_wait_or_run_at_whatever_priority_is_not_alone(
@@ -74,21 +75,17 @@ def test_a_batch_beside_which_others_wait_or_run_at_whatever_priority_is_not_alo
     scheduler.add("text", BULK, make_items(3), 0)
     scheduler.add("text", INTERACTIVE, make_items(3), 0)
 
-    beside_what_waits = scheduler.next_batch(INTERACTIVE, 0)
+    assert not alone(scheduler.next_batch(INTERACTIVE, 0))
+
     running = scheduler.next_batch(BULK, 0)
     assert running
     scheduler.add("text", INTERACTIVE, make_items(3), 0)
-    beside_what_runs = scheduler.next_batch(INTERACTIVE, 0, running=[running])
-
-    assert beside_what_waits
-    assert beside_what_runs
-    assert not beside_what_waits.alone
-    assert not beside_what_runs.alone
+    assert not alone(scheduler.next_batch(INTERACTIVE, 0, running=[running]))
 
 
-@pytest.mark.parametrize(("now", "alone"), [(16.9, False), (17.0, True)])
+@pytest.mark.parametrize(("now", "expected"), [(16.9, False), (17.0, True)])
 def test_where_batches_ran_beside_each_other_a_moment_ago_more_may_come(
-    now: float, alone: bool, make_scheduler: Callable[..., Scheduler], make_items: MakeItems
+    now: float, expected: bool, make_scheduler: Callable[..., Scheduler], make_items: MakeItems
 ) -> None:
     """For as long as the next batch takes, 4 s here, no one of them has the cores to itself."""
     scheduler = make_scheduler(text=Lane(BatchPolicy(100, fixed=4.0), CostModel(1.0, 1.0)))
@@ -96,10 +93,7 @@ def test_where_batches_ran_beside_each_other_a_moment_ago_more_may_come(
     scheduler.next_batch(INTERACTIVE, 2, running=[Batch("text", BULK, make_items(1), 5.0, end=7)])
     scheduler.add("text", INTERACTIVE, make_items(3), 13)
 
-    batch = scheduler.next_batch(INTERACTIVE, now)
-
-    assert batch
-    assert batch.alone is alone
+    assert alone(scheduler.next_batch(INTERACTIVE, now)) is expected
 
 
 def test_the_oldest_item_leads_the_next_batch_however_well_others_fit(
