@@ -46,6 +46,7 @@ class Call:
         "_reader",
         "_receivable",
         "_received_all",
+        "_sending",
         "_task",
         "_timeout",
         "_timer",
@@ -71,6 +72,7 @@ class Call:
         limits = connection.limits
         self.stream_id = stream_id
         self._connection = connection
+        self._sending = connection.sending
         self._head = head
         self._timeout = timeout
         self._handler: Any = None
@@ -137,7 +139,7 @@ class Call:
         if self._window > frames.MAX_WINDOW:
             self._break_off(frames.FLOW_CONTROL_ERROR)
         elif self._outbox:
-            self._connection.pump(self)
+            self._sending.pump(self)
 
     def cancel(self) -> None:
         """The peer, or the connection, has gone: nobody waits for an answer."""
@@ -153,7 +155,7 @@ class Call:
         """Lets the peer send more, once it has used half of its window, unless the handler is behind with reading."""
         window = self._connection.limits.window
         if self._receivable <= window // 2 and self._unread < window and not self._received_all:
-            self._connection.write(frames.window_update(self.stream_id, window - self._receivable))
+            self._sending.write(frames.window_update(self.stream_id, window - self._receivable))
             self._receivable = window
 
     def _start(self) -> None:
@@ -222,8 +224,8 @@ class Call:
 
     def _send(self, message: bytes, *, last: bool = False) -> None:
         """Sends a message, and with the last one the status too."""
-        connection = self._connection
-        prefix = prefix_of(message, connection.limits.max_send_bytes)
+        sending = self._sending
+        prefix = prefix_of(message, self._connection.limits.max_send_bytes)
         if self._ended:
             return
         block = None
@@ -233,32 +235,32 @@ class Call:
         head = b"" if self._headed else self._header_frame()
         self._headed = True
         size = len(prefix) + len(message)
-        if not self._outbox and connection.takes(size) and size <= self._window:
+        if not self._outbox and sending.takes(size) and size <= self._window:
             self._window -= size
-            connection.window -= size
+            sending.window -= size
             # A large message is copied once, when all that is sent in this round is joined.
             frame_start = frames.frame_head(frames.DATA, 0, size) + frames.pack_stream_id(self.stream_id)
-            connection.write(head + frame_start + prefix)
-            connection.write(message)
+            sending.write(head + frame_start + prefix)
+            sending.write(message)
             if block is not None:
                 self._close(block)
             return
-        connection.write(head)
+        sending.write(head)
         self._outbox.append(memoryview(prefix + message))
         self._trailers = block
-        connection.pump(self)
+        sending.pump(self)
 
     def pump(self) -> bool:
         """Sends of what waits as much as the windows allow; whether the connection's did not end it."""
-        connection = self._connection
+        sending = self._sending
         while self._outbox and not self._ended:
             data = self._outbox[0]
-            size = min(len(data), self._window, connection.window, connection.peer_frame_size)
-            if size <= 0 or connection.paused:
+            size = min(len(data), self._window, sending.window, sending.frame_size)
+            if size <= 0 or sending.paused:
                 return self._window <= 0  # goes on with its own window then, and keeps nobody else waiting
             self._window -= size
-            connection.window -= size
-            connection.write(frames.frame(frames.DATA, 0, self.stream_id, bytes(data[:size])))
+            sending.window -= size
+            sending.write(frames.frame(frames.DATA, 0, self.stream_id, bytes(data[:size])))
             self._outbox[0] = data[size:]
             if size == len(data):
                 self._outbox.popleft()
@@ -280,16 +282,16 @@ class Call:
     def _close(self, block: bytes) -> None:
         """Sends the status."""
         head = b"" if self._headed else RESPONSE_HEAD
-        frame = frames.headers(self.stream_id, self._connection.block_start + head + block, last=True)
+        frame = frames.headers(self.stream_id, self._sending.block_start + head + block, last=True)
         if not self._received_all:  # what it still sends is for nobody
             frame += frames.rst_stream(self.stream_id, frames.NO_ERROR)
-        self._connection.write(frame)
+        self._sending.write(frame)
         self._connection.strikes.forgive()
         self._end()
 
     def _abandon(self, error_code: int) -> None:
         """Ends the stream without a status."""
-        self._connection.write(frames.rst_stream(self.stream_id, error_code))
+        self._sending.write(frames.rst_stream(self.stream_id, error_code))
         self.cancel()
 
     def _break_off(self, error_code: int) -> None:
@@ -319,7 +321,7 @@ class Call:
             self._task = None
 
     def _header_frame(self) -> bytes:
-        return frames.headers(self.stream_id, self._connection.block_start + RESPONSE_HEAD)
+        return frames.headers(self.stream_id, self._sending.block_start + RESPONSE_HEAD)
 
     def _wake(self) -> None:
         for waker in self._wakers:
@@ -354,7 +356,7 @@ class Call:
     async def write(self, message: Any) -> None:
         """Sends one of several responses; returns when there is room for the next. UsageError: the call has ended."""
         self._send(self._handler.response_serializer(message))
-        if len(self._connection.unsent) > _MOST_UNSENT:
+        if len(self._sending.unsent) > _MOST_UNSENT:
             await asyncio.sleep(0)  # handlers that wait for nothing else would never let them go
         while self._outbox and not self._ended:
             await self._change()

@@ -9,10 +9,11 @@ from vecserve_wire.blocks import BlockReader
 from vecserve_wire.call import Call
 from vecserve_wire.details import Answer, Details, peer_name
 from vecserve_wire.frames import FrameReader, ProtocolError, ReceiveWindow
-from vecserve_wire.headers import NO_TABLE, ForbiddenHeadersError, HeadReader, MalformedRequestError, answer
+from vecserve_wire.headers import ForbiddenHeadersError, HeadReader, MalformedRequestError, answer
 from vecserve_wire.limits import Limits
 from vecserve_wire.postponed import Postponed
 from vecserve_wire.rests import Reading, Rests
+from vecserve_wire.sending import Sending
 from vecserve_wire.timers import Resets, Strikes, Timers
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ logger = logging.getLogger(__name__)
 _UNIMPLEMENTED = 12
 # Of the whole connection: streams have limits of their own, and a connection should not be one.
 _CONNECTION_WINDOW = 2**26
-_WRITE_BUFFER = 2**20
-_USUAL_TABLE_SIZE = 4096
 _LAST_CALLS = b"goodbye!"
 
 
@@ -54,28 +53,16 @@ class Connection(asyncio.Protocol):
         self.limits = host.limits
         self.loop = loop
         self.peer = ""
-        self.window = frames.DEFAULT_WINDOW
-        """Bytes of messages that the peer takes, over all calls."""
-        self.peer_frame_size = frames.DEFAULT_FRAME_SIZE
-        self.paused = False
-        """Whether the peer does not read what was sent."""
-        self.block_start = b""
-        """Of all header blocks: says that they use no table, to a peer that allows none as large as is usual."""
+        self.sending = Sending(loop)
         self._host = host
         self._reader = FrameReader()
         self._heads = HeadReader(host.limits.max_header_bytes)
         self._calls: dict[int, Call] = {}
-        self._waiting: dict[Call, None] = {}
-        self.unsent: list[bytes] = []
-        """Frames of this round of the event loop."""
         self._preface = frames.PREFACE
         self._greeted = False
         self._due: int | None = frames.SETTINGS
         """The kind of the next frame, where it can be but one."""
-        self._answered: set[int] = set()
-        """Streams answered in this round without a call, whose peer has not ended them yet."""
         self._receivable = ReceiveWindow(_CONNECTION_WINDOW)
-        self._peer_window = frames.DEFAULT_WINDOW
         self._last_id = 0
         self._draining = False
         self._left = False
@@ -104,7 +91,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(_WRITE_BUFFER)
+        self.sending.start(self._transport)
         self._reading.start(self._transport)
         self.peer = peer_name(self._transport.get_extra_info("peername"))
         if not self._host.opened(self):
@@ -140,35 +127,19 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """What is asked meanwhile would only add to what is not read."""
-        self.paused = True
+        self.sending.pause()
         self._reading.hold()
 
     def resume_writing(self) -> None:
-        self.paused = False
         self._reading.release()
-        self._pump_all()
+        self.sending.resume()
 
     # What calls use.
-
-    def write(self, data: bytes) -> None:
-        """Sends frames, together with all others of this round of the event loop."""
-        if not self.unsent:
-            self.loop.call_soon(self._flush)
-        self.unsent.append(data)
-
-    def takes(self, size: int) -> bool:
-        """Whether a message of so many bytes can go at once, in one frame."""
-        return size <= self.window and size <= self.peer_frame_size and not self.paused
-
-    def pump(self, call: Call) -> None:
-        """Sends what waits of a call, now or when the peer takes it."""
-        if not call.pump():
-            self._waiting[call] = None
 
     def closed(self, call: Call) -> None:
         """A call has ended."""
         self._calls.pop(call.stream_id, None)
-        self._waiting.pop(call, None)
+        self.sending.forget(call)
         if self._accepts_until is not None and not self._calls:
             self._leave()
 
@@ -181,7 +152,7 @@ class Connection(asyncio.Protocol):
 
     def ping(self, content: bytes) -> None:
         """Asks for an answer: 8 bytes, which come back."""
-        self.write(frames.frame(frames.PING, 0, 0, content))
+        self.sending.write(frames.frame(frames.PING, 0, 0, content))
 
     def drain(self) -> None:
         """Has the client go elsewhere with new calls, and ends when those under way have.
@@ -191,7 +162,7 @@ class Connection(asyncio.Protocol):
         """
         if not self._draining:
             self._draining = True
-            self.write(frames.goaway(frames.MAX_WINDOW, frames.NO_ERROR))
+            self.sending.write(frames.goaway(frames.MAX_WINDOW, frames.NO_ERROR))
             self.ping(_LAST_CALLS)
             self._timers.draining()
 
@@ -199,7 +170,7 @@ class Connection(asyncio.Protocol):
         """Begins no more calls; clients send those that come nevertheless again by themselves, elsewhere."""
         if self._accepts_until is None:
             self._accepts_until = self._last_id
-            self.write(frames.goaway(self._last_id, frames.NO_ERROR))
+            self.sending.write(frames.goaway(self._last_id, frames.NO_ERROR))
             if not self._calls:
                 self._leave()
 
@@ -219,7 +190,7 @@ class Connection(asyncio.Protocol):
 
     def _say_goodbye(self, error_code: int, reason: str) -> None:
         last_id = self._last_id if self._accepts_until is None else self._accepts_until  # which must not grow again
-        self.write(frames.goaway(last_id, error_code, reason))
+        self.sending.write(frames.goaway(last_id, error_code, reason))
         self._leave()
 
     def _leave(self) -> None:
@@ -227,7 +198,7 @@ class Connection(asyncio.Protocol):
             return
         self._postponed.answer_all()
         self._left = True
-        self._flush()
+        self.sending.flush()
         self._transport.close()
         self._timers.leaving()
 
@@ -243,23 +214,6 @@ class Connection(asyncio.Protocol):
         }
         return frames.settings(settings) + frames.window_update(0, _CONNECTION_WINDOW - frames.DEFAULT_WINDOW)
 
-    def _flush(self) -> None:
-        if self.unsent:
-            self.unsent += [frames.rst_stream(stream_id, frames.NO_ERROR) for stream_id in self._answered]
-            self._answered.clear()
-            data = b"".join(self.unsent)
-            self.unsent.clear()
-            if not self._transport.is_closing():
-                self._transport.write(data)
-
-    def _pump_all(self) -> None:
-        for call in list(self._waiting):
-            if self.paused or self.window <= 0:
-                return
-            self._waiting.pop(call, None)
-            if not call.pump():
-                self._waiting[call] = None  # at the end: each gets its turn
-
     # Frames.
 
     def _check_due(self, kind: int, flags: int) -> None:
@@ -274,17 +228,17 @@ class Connection(asyncio.Protocol):
     def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
         if used := self._receivable.take(size):
-            self.write(frames.window_update(0, used))
+            self.sending.write(frames.window_update(0, used))
         if flags & frames.PADDED:
             payload = frames.content(frames.DATA, flags, payload)
         if call := self._calls.get(stream_id):
             call.receive(payload, size, last=bool(flags & frames.END_STREAM))
         elif stream_id in self._postponed:
             self._postponed.answer(stream_id, last=bool(flags & frames.END_STREAM))
-        elif flags & frames.END_STREAM and stream_id in self._answered:
-            self._answered.discard(stream_id)
         elif not 0 < stream_id <= self._last_id:
             raise ProtocolError(f"DATA of stream {stream_id}, which is not open")
+        elif flags & frames.END_STREAM:
+            self.sending.ended(stream_id)
 
     def _headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         if flags & (frames.PADDED | frames.HAS_PRIORITY):
@@ -315,10 +269,10 @@ class Connection(asyncio.Protocol):
             return
         except ForbiddenHeadersError as error:
             logger.debug("%s broke HTTP: %s", self.peer, error)
-            self.write(frames.rst_stream(stream_id, frames.PROTOCOL_ERROR))
+            self.sending.write(frames.rst_stream(stream_id, frames.PROTOCOL_ERROR))
             return
         if self._accepts_until is not None or len(self._calls) + len(self._postponed) >= self.limits.max_streams:
-            self.write(frames.rst_stream(stream_id, frames.REFUSED_STREAM))
+            self.sending.write(frames.rst_stream(stream_id, frames.REFUSED_STREAM))
             return
         timeout = None if head.timeout is None else max(0.0, head.timeout - self._reading.delay)
         details = Details(head.path, head.metadata, timeout, self.peer, [])
@@ -335,7 +289,7 @@ class Connection(asyncio.Protocol):
             for callback in details.on_end:
                 callback(details)
             return
-        self._calls[stream_id] = call = Call(self, stream_id, head, timeout, self._peer_window, details.on_end)
+        self._calls[stream_id] = call = Call(self, stream_id, head, timeout, self.sending.stream_window, details.on_end)
         call.begin(handler)
         if last:
             call.end_of_requests()
@@ -349,14 +303,12 @@ class Connection(asyncio.Protocol):
         elif stream_id in self._postponed:
             self._postponed.answer(stream_id, last=True)
         else:
-            self._answered.discard(stream_id)
+            self.sending.ended(stream_id)
 
     def _answer(self, stream_id: int, block: bytes, *, last: bool) -> None:
-        """Answers with headers alone; unless its end comes in this round, the stream is reset."""
+        """Answers without a call."""
         self.strikes.forgive()
-        self.write(frames.headers(stream_id, self.block_start + block, last=True))
-        if not last:
-            self._answered.add(stream_id)
+        self.sending.answer(stream_id, block, last=last)
 
     def _rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (all kinds' arguments)
         frames.read_rst_stream(payload)  # why does not matter
@@ -380,23 +332,17 @@ class Connection(asyncio.Protocol):
         frames.check_settings(flags, stream_id, payload)
         if flags & frames.ACK:
             return
-        values = frames.read_settings(payload)
-        window = values.get(frames.INITIAL_WINDOW_SIZE, self._peer_window)
-        # Larger frames would only delay other calls' messages.
-        self.peer_frame_size = min(values.get(frames.MAX_FRAME_SIZE, self.peer_frame_size), 2**16)
-        if values.get(frames.HEADER_TABLE_SIZE, _USUAL_TABLE_SIZE) < _USUAL_TABLE_SIZE:
-            self.block_start = NO_TABLE
+        more = self.sending.obey(frames.read_settings(payload))
         for call in list(self._calls.values()):
-            call.grow_window(window - self._peer_window)
-        self._peer_window = window
-        self.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
+            call.grow_window(more)
+        self.sending.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
 
     def _ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         frames.check_ping(flags, stream_id, payload)
         if not flags & frames.ACK:
             if self.strikes.add(self.loop.time(), idle=not self._calls):
                 raise ProtocolError("too_many_pings", frames.ENHANCE_YOUR_CALM)
-            self.write(frames.frame(frames.PING, frames.ACK, 0, payload))
+            self.sending.write(frames.frame(frames.PING, frames.ACK, 0, payload))
         elif payload == _LAST_CALLS:
             self.refuse_calls()
 
@@ -408,7 +354,4 @@ class Connection(asyncio.Protocol):
             elif stream_id > self._last_id:
                 raise ProtocolError(f"WINDOW_UPDATE of stream {stream_id}, which was never open")
         else:
-            self.window += size
-            if self.window > frames.MAX_WINDOW:
-                raise ProtocolError("the connection's window is too large", frames.FLOW_CONTROL_ERROR)
-            self._pump_all()
+            self.sending.grow(size)
