@@ -4,8 +4,8 @@ from grpc.aio import ServicerContext
 
 from vecserve.v1 import admin_service_pb2 as pb
 from vecserve.v1 import admin_service_pb2_grpc as pb_grpc
-from vecserve_server.api.embedder import model_version
 from vecserve_server.api.gate import Gate
+from vecserve_server.api.responses import model_version
 from vecserve_server.engine.errors import InvalidInputError, Violation
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AdminService"].full_name

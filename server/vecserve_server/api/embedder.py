@@ -1,26 +1,21 @@
-"""Requests to responses, whichever way they came: resolve the model, check, embed, encode."""
+"""Requests to responses, whichever way they came: resolve the model, check, embed, serialize."""
 
 from collections.abc import Callable
-from functools import lru_cache
-from typing import TypeVar
 
 from vecserve.v1 import embedding_service_pb2 as pb
 from vecserve_server.api.gate import Gate
 from vecserve_server.api.requests import image_inputs, naming, text_inputs
+from vecserve_server.api.responses import serialized
 from vecserve_server.api.vectors import VectorEncoding
-from vecserve_server.engine.engine import Embeddings
 from vecserve_server.engine.terms import Terms
 from vecserve_server.engine.timings import Timings
-from vecserve_server.models.model import AnyModel
 from vecserve_server.telemetry.calls import current_call
-
-ResponseT = TypeVar("ResponseT", pb.EmbedTextResponse, pb.EmbedImageResponse)
 
 
 class Embedder:
     """Answers single requests; unary calls and streams share it.
 
-    Both methods raise any `EngineError`.
+    Both methods return the response serialized, and raise any `EngineError`.
     """
 
     def __init__(self, gate: Gate, max_items: int) -> None:
@@ -32,7 +27,7 @@ class Embedder:
         """The engine's, in which deadlines are told."""
         return self._gate.engine.clock
 
-    async def text(self, request: pb.EmbedTextRequest, terms: Terms) -> tuple[pb.EmbedTextResponse, Timings]:
+    async def text(self, request: pb.EmbedTextRequest, terms: Terms) -> tuple[bytes, Timings]:
         engine = self._gate.engine
         call = current_call()
         call.model = model = engine.catalog.text_model(request.model)
@@ -42,9 +37,9 @@ class Embedder:
         call.embeds(inputs, terms)
         with naming("texts[{}]"):
             result = await engine.embed_texts(model, inputs, terms)
-        return _response(pb.EmbedTextResponse, result, encoding, model), result.timings
+        return serialized(pb.EmbedTextResponse, result, encoding, model), result.timings
 
-    async def image(self, request: pb.EmbedImageRequest, terms: Terms) -> tuple[pb.EmbedImageResponse, Timings]:
+    async def image(self, request: pb.EmbedImageRequest, terms: Terms) -> tuple[bytes, Timings]:
         engine = self._gate.engine
         call = current_call()
         call.model = model = engine.catalog.image_model(request.model)
@@ -54,32 +49,4 @@ class Embedder:
         call.embeds(inputs, terms)
         with naming("images[{}].content"):
             result = await engine.embed_images(model, inputs, terms)
-        return _response(pb.EmbedImageResponse, result, encoding, model), result.timings
-
-
-def model_version(model: AnyModel) -> pb.ModelVersion:
-    """Which model computed a response."""
-    return _version(*_identity(model))
-
-
-def _identity(model: AnyModel) -> tuple[str, str, str]:
-    return model.name, model.version, model.manifest.graph_digest
-
-
-def _version(name: str, version: str, digest: str) -> pb.ModelVersion:
-    return pb.ModelVersion(name=name, version=version, digest=digest)
-
-
-def _response(kind: type[ResponseT], result: Embeddings, encoding: VectorEncoding, model: AnyModel) -> ResponseT:
-    identity, response = _identity(model), kind()
-    response.CopyFrom(_blank(kind, identity, encoding))
-    add = response.embeddings.add  # in place: an embedding that was made before would be copied
-    for values, item in zip(encoding.encode(result), result.items, strict=True):
-        add(values=values, token_count=item.token_count, truncated=item.truncated)
-    return response
-
-
-@lru_cache(maxsize=256)
-def _blank(kind: type[ResponseT], identity: tuple[str, str, str], encoding: VectorEncoding) -> ResponseT:
-    """What all responses of one model in one encoding have in common. Not to be changed."""
-    return kind(format=encoding.format, model=_version(*identity))
+        return serialized(pb.EmbedImageResponse, result, encoding, model), result.timings

@@ -24,16 +24,16 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         self._embedder = Embedder(gate, max_items)
         self._max_stream_requests = max_stream_requests
 
-    async def EmbedText(
+    async def EmbedText(  # pyright: ignore[reportIncompatibleMethodOverride] (the response is serialized: see the interceptor)
         self, request: pb.EmbedTextRequest, context: ServicerContext[pb.EmbedTextRequest, pb.EmbedTextResponse]
-    ) -> pb.EmbedTextResponse:
+    ) -> bytes:
         response, timings = await self._embedder.text(request, terms(context, self._embedder.clock()))
         add_trailing_metadata(context, SERVER_TIMING, server_timing(timings))
         return response
 
-    async def EmbedImage(
+    async def EmbedImage(  # pyright: ignore[reportIncompatibleMethodOverride] (the response is serialized: see the interceptor)
         self, request: pb.EmbedImageRequest, context: ServicerContext[pb.EmbedImageRequest, pb.EmbedImageResponse]
-    ) -> pb.EmbedImageResponse:
+    ) -> bytes:
         response, timings = await self._embedder.image(request, terms(context, self._embedder.clock()))
         add_trailing_metadata(context, SERVER_TIMING, server_timing(timings))
         return response
@@ -41,7 +41,7 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
     async def StreamEmbed(  # pyright: ignore[reportIncompatibleMethodOverride] (the stubs know no handler that writes)
         self,
         request_iterator: AsyncIterator[bytes],  # as the interceptor leaves them
-        context: ServicerContext[pb.StreamEmbedRequest, pb.StreamEmbedResponse],
+        context: ServicerContext[bytes, bytes],
     ) -> None:
         stream = EmbedStream(self._gate, self._embedder, self._intake, context, self._max_stream_requests)
         await stream.answer(request_iterator)

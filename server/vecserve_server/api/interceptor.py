@@ -34,7 +34,8 @@ _LEFT_OF_DEADLINE, _LEFT_SECONDS = 0.05, 0.01
 class CallInterceptor:
     """Checks every call, and wraps the handlers of this server's own services, and every unary one.
 
-    Those get bytes and parse them here, once there is room for them.
+    Those get bytes and parse them here, once there is room for them. They may answer with bytes too: a response that
+    they have serialized themselves.
     """
 
     def __init__(self, intake: Intake, checks: Sequence[Check] = (), observer: CallObserver | None = None) -> None:
@@ -69,11 +70,11 @@ class CallInterceptor:
             parse_and_handle = _parsing if is_exempt(method) else self._holding
             handle = parse_and_handle(handler.unary_unary, handler.request_deserializer)
             return grpc.unary_unary_rpc_method_handler(
-                self._guarded(handle, method), bytes, handler.response_serializer
+                self._guarded(handle, method), bytes, _serializing(handler.response_serializer)
             )
         if method.startswith("/vecserve."):  # it parses by itself, message by message
             return grpc.stream_stream_rpc_method_handler(
-                self._guarded(handler.stream_stream, method), bytes, handler.response_serializer
+                self._guarded(handler.stream_stream, method), bytes, _serializing(handler.response_serializer)
             )
         return handler
 
@@ -153,6 +154,13 @@ def _parsing(handle: Handler, parse: Callable[[bytes], Any]) -> Handler:
         return await handle(parsed(parse, data), context)
 
     return parse_and_handle
+
+
+def _serializing(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    def serialize_unless_done(response: Any) -> bytes:
+        return response if isinstance(response, bytes) else serialize(response)
+
+    return serialize_unless_done
 
 
 def _why_cancelled(context: AnyContext, call: Call) -> str:

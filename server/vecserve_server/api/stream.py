@@ -13,11 +13,12 @@ from vecserve_server.api.gate import Gate
 from vecserve_server.api.intake import Intake
 from vecserve_server.api.malformed import parsed
 from vecserve_server.api.metadata import terms
+from vecserve_server.api.responses import serialized_for_stream
 from vecserve_server.engine.errors import InvalidInputError, Violation
 from vecserve_server.engine.terms import Terms
 from vecserve_server.telemetry.calls import Call, current_call
 
-Context = ServicerContext[pb.StreamEmbedRequest, pb.StreamEmbedResponse]
+Context = ServicerContext[bytes, bytes]
 
 
 class EmbedStream:
@@ -84,7 +85,8 @@ class EmbedStream:
             message.end()
             self._slots.release()
 
-    async def _result(self, data: bytes, message: Call) -> pb.StreamEmbedResponse:
+    async def _result(self, data: bytes, message: Call) -> bytes:
+        """The response to one request, serialized."""
         identity = ""
         try:
             request = parsed(pb.StreamEmbedRequest.FromString, data)
@@ -94,13 +96,13 @@ class EmbedStream:
             log_internal(error, message.request_id)
             status = to_status(error, message.request_id)
             message.failed(error, Code.Name(status.code))
-            return pb.StreamEmbedResponse(id=identity, error=status)
+            return pb.StreamEmbedResponse(id=identity, error=status).SerializeToString()
 
     def _terms(self) -> Terms:
         """A full queue makes a stream wait, and so its sender, where a single call is refused."""
         return terms(self._context, self._embedder.clock(), waits_for_room=True)
 
-    async def _embed(self, request: pb.StreamEmbedRequest) -> pb.StreamEmbedResponse:
+    async def _embed(self, request: pb.StreamEmbedRequest) -> bytes:
         if request.id in self._unanswered:
             raise InvalidInputError([Violation("id", f"is '{request.id}', as is a request not yet answered")])
         self._unanswered.add(request.id)
@@ -108,10 +110,10 @@ class EmbedStream:
             match request.WhichOneof("request"):
                 case "text":
                     text, _ = await self._embedder.text(request.text, self._terms())
-                    return pb.StreamEmbedResponse(id=request.id, text=text)
+                    return serialized_for_stream(request.id, pb.EmbedTextResponse, text)
                 case "image":
                     image, _ = await self._embedder.image(request.image, self._terms())
-                    return pb.StreamEmbedResponse(id=request.id, image=image)
+                    return serialized_for_stream(request.id, pb.EmbedImageResponse, image)
                 case None:
                     raise InvalidInputError([Violation("request", "is not set: one of text, image is needed")])
         finally:

@@ -38,8 +38,8 @@ class Context:
     def set_trailing_metadata(self, metadata: Any) -> None:
         self._trailing = metadata
 
-    async def write(self, response: pb.StreamEmbedResponse) -> None:
-        self.written.append(response)
+    async def write(self, response: bytes) -> None:
+        self.written.append(pb.StreamEmbedResponse.FromString(response))
 
 
 @pytest.fixture
@@ -49,11 +49,11 @@ def terms(monkeypatch: pytest.MonkeyPatch) -> list[Terms]:
 
     async def text(embedder: Embedder, request: pb.EmbedTextRequest, terms: Terms) -> Any:
         seen.append(terms)
-        return pb.EmbedTextResponse(), Timings(0, 0, 0, 0)
+        return b"", Timings(0, 0, 0, 0)
 
     async def image(embedder: Embedder, request: pb.EmbedImageRequest, terms: Terms) -> Any:
         seen.append(terms)
-        return pb.EmbedImageResponse(), Timings(0, 0, 0, 0)
+        return b"", Timings(0, 0, 0, 0)
 
     monkeypatch.setattr(Embedder, "text", text)
     monkeypatch.setattr(Embedder, "image", image)
