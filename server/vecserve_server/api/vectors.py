@@ -1,5 +1,6 @@
 """Vectors as the caller wants them: cut, normalized, packed."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +51,7 @@ class VectorEncoding(NamedTuple):
         """Whether the engine is to normalize: it does so for a whole batch, but knows nothing of cutting."""
         return self.normalization == pb.NORMALIZATION_L2 and not self.is_cut
 
-    def encode(self, embeddings: Embeddings) -> list[bytes]:
+    def encode(self, embeddings: Embeddings) -> Sequence[bytes | memoryview]:
         """Packs each vector, of embeddings that are normalized if this `takes_normalized`.
 
         Raises:

@@ -14,7 +14,7 @@ from vecserve_server.engine.errors import EngineError
 class Call:
     """The inputs of one call while they are computed, in whichever batches."""
 
-    rows: list[bytes]
+    rows: list[bytes | memoryview]
     """The vector of each input, see `Embeddings`; instances put them in."""
     on_end: Callable[[EngineError | None], None]
     """Called once, with None if every vector is there."""
@@ -43,9 +43,12 @@ class Call:
             self.abandoned = True
             self.on_end(error)
 
-    def advance(self, started: float, ended: float) -> bool:
-        """Takes note that a batch computed one more input; whether it was the last. For one thread at a time."""
-        self.computed += 1
+    def advance(self, count: int, started: float, ended: float) -> bool:
+        """Takes note of a batch that computed `count` more inputs; whether these were the last.
+
+        For one thread at a time.
+        """
+        self.computed += count
         self.started, self.ended = min(self.started, started), max(self.ended, ended)
         return self.computed == len(self.rows)
 

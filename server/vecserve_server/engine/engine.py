@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -53,7 +53,7 @@ _Prepare = Callable[[Served, AnyInputs, int, Terms], Coroutine[Any, Any, list[Pr
 class Embeddings:
     """What a call gets."""
 
-    rows: list[bytes]
+    rows: Sequence[bytes | memoryview]
     """The vector of each input: `(dimensionality,)` float32, its bytes in little-endian order.
 
     Normalized if the terms say so.

@@ -85,16 +85,19 @@ class Outcomes:
         items = outcome.batch.items
         norms = euclidean_norms(outcome.vectors)
         finite = [math.isfinite(norm) for norm in norms.tolist()]
-        stored.not_finite = [item for item, sound in zip(items, finite, strict=True) if not sound]
         kinds = {item.call.normalized for item in items}
         rows = {kind: pack(normalize(outcome.vectors, norms) if kind else outcome.vectors) for kind in kinds}
-        for place, item in enumerate(items):
-            item.call.rows[item.index] = rows[item.call.normalized][place]
+        computed: dict[Call, int] = {}
+        for place, (item, sound) in enumerate(zip(items, finite, strict=True)):
+            call = item.call
+            call.rows[item.index] = rows[call.normalized][place]
+            if sound:
+                computed[call] = computed.get(call, 0) + 1
+            else:
+                stored.not_finite.append(item)
         with self._lock:  # other items of a call may be stored at this moment
             stored.complete = [
-                item.call
-                for item, sound in zip(items, finite, strict=True)
-                if sound and item.call.advance(outcome.started, outcome.ended)
+                call for call, count in computed.items() if call.advance(count, outcome.started, outcome.ended)
             ]
 
     def _put(self, stored: Stored, next_end: Callable[[], float]) -> None:

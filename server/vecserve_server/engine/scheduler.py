@@ -50,16 +50,15 @@ class Batch:
     """When it is predicted to end."""
     alone: bool = False
     """Whether it may have all cores, and end the sooner: somebody waits for it, and nothing ran or waited beside it."""
+    size: int = field(init=False, compare=False)
+    """Units without padding."""
+    padded_size: int = field(init=False, compare=False)
+    """Units that are computed: every item counts as the largest."""
 
-    @property
-    def size(self) -> int:
-        """Units without padding."""
-        return sum(item.size for item in self.items)
-
-    @property
-    def padded_size(self) -> int:
-        """Units that are computed: every item counts as the largest."""
-        return len(self.items) * max(item.size for item in self.items)
+    def __post_init__(self) -> None:
+        sizes = [item.size for item in self.items]
+        object.__setattr__(self, "size", sum(sizes))
+        object.__setattr__(self, "padded_size", len(sizes) * max(sizes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +277,7 @@ class Scheduler:
     def _oldest(self, queue: _Queue, now: float) -> WorkItem | None:
         """The item worth computing that has waited longest; it stays queued."""
         while item := queue.first():
-            if self._keep(queue, item, now):
+            if self._keep(queue, item, now, queue.lane.cost.batch_seconds(item.size)):
                 return item
         return None
 
@@ -290,8 +289,9 @@ class Scheduler:
         closed: set[bool] = set()
         for size in queue.sizes_near(first.size):
             longer, longest = size > first.size, max(draft.longest, size)
+            needed = cost.batch_seconds(size)
             while item := queue.first(size):
-                if not self._keep(queue, item, now):
+                if not self._keep(queue, item, now, needed):
                     continue
                 total = draft.size + size
                 # What is further away and smaller would fit the budget, and add padding.
@@ -317,17 +317,18 @@ class Scheduler:
         in_time = now + cost.batch_seconds(first.size) + needed <= oldest.due
         return oldest.due - _SPARE * needed if in_time else math.inf
 
-    def _keep(self, queue: _Queue, item: WorkItem, now: float) -> bool:
-        """Whether the item is worth computing; if not, it is dropped.
+    def _keep(self, queue: _Queue, item: WorkItem, now: float, needed: float) -> bool:
+        """Whether the item is worth computing, its own run being predicted to take `needed`; if not, it is dropped.
 
         One that is alone and has hardly waited is computed even if it is predicted to be late, so that a wrong
         prediction corrects itself: it is what an idle engine accepts whatever it predicts.
         """
-        needed = queue.lane.cost.batch_seconds(item.size)
-        came_to_idle = len(queue) == 1 and now - item.arrival < needed
-        in_time = now < item.call.deadline if came_to_idle else now + _SPARE_ALONE * needed < item.due
-        if not item.call.abandoned and in_time:
-            return True
+        if not item.call.abandoned:
+            if now + _SPARE_ALONE * needed < item.due:
+                return True
+            came_to_idle = len(queue) == 1 and now - item.arrival < needed
+            if came_to_idle and now < item.call.deadline:
+                return True
         queue.take(item)
         self._dropped.setdefault(queue.model, []).append(item)
         return False

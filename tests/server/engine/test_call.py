@@ -16,7 +16,7 @@ def call(ends: list[EngineError | None]) -> Call:
 
 
 def test_a_call_is_complete_with_its_last_input(call: Call) -> None:
-    assert [call.advance(1.0, 2.0) for _ in range(3)] == [False, False, True]
+    assert [call.advance(count, 1.0, 2.0) for count in (1, 0, 2)] == [False, False, True]
 
 
 def test_a_complete_call_ends_well(call: Call, ends: list[EngineError | None]) -> None:
@@ -27,7 +27,7 @@ def test_a_complete_call_ends_well(call: Call, ends: list[EngineError | None]) -
 
 def test_its_time_runs_from_its_first_batch_to_its_last(call: Call) -> None:
     for started, ended in [(5.0, 6.0), (3.0, 9.0), (4.0, 7.0)]:
-        call.advance(started, ended)
+        call.advance(1, started, ended)
 
     assert (call.started, call.ended) == (3.0, 9.0)
 
