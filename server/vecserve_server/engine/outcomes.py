@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vecserve_server.engine.call import Call, WorkItem
+from vecserve_server.engine.errors import InferenceFailedError
 from vecserve_server.engine.instances import Outcome
 from vecserve_server.engine.norms import euclidean_norms, normalize
 from vecserve_server.engine.rows import pack
@@ -75,8 +76,16 @@ class Outcomes:
         for stored in taken:
             try:
                 self._settle(stored)
-            except Exception:  # the others' calls wait too
+            except Exception as error:  # the others' calls wait too
                 logger.exception("the calls of a batch of model %s were not all told", stored.outcome.batch.model)
+                self._fail(stored, error)
+
+    def _fail(self, stored: Stored, cause: Exception) -> None:
+        """Ends the calls of a batch that have not ended: nobody would tell them any more."""
+        for item in stored.outcome.batch.items:
+            error = InferenceFailedError("the outcome of a batch was lost")
+            error.__cause__ = cause
+            item.call.fail(error)
 
     def _hand_out(self, stored: Stored) -> None:
         outcome = stored.outcome

@@ -10,6 +10,7 @@ import pytest_asyncio
 from controlled import PATIENCE
 
 from vecserve_server.engine.call import Call, WorkItem
+from vecserve_server.engine.errors import EngineError, InferenceFailedError
 from vecserve_server.engine.instances import Outcome
 from vecserve_server.engine.outcomes import Outcomes, Stored
 from vecserve_server.engine.priority import Priority
@@ -172,10 +173,11 @@ async def test_an_outcome_with_a_useless_vector_completes_no_call(
     assert [stored.complete for stored in settled] == [[], []]
 
 
-async def test_a_batch_whose_calls_cannot_be_told_does_not_keep_others_waiting(
+async def test_calls_that_cannot_be_told_fail_and_do_not_keep_others_waiting(
     make_items: MakeItems, caplog: pytest.LogCaptureFixture
 ) -> None:
     settled: list[Stored] = []
+    ends: list[list[EngineError | None]] = [[], []]
 
     def settle(stored: Stored) -> None:
         settled.append(stored)
@@ -183,12 +185,16 @@ async def test_a_batch_whose_calls_cannot_be_told_does_not_keep_others_waiting(
             raise RuntimeError("ours")
 
     outcomes = Outcomes(settle, lambda _: None)
-    for _ in range(2):
-        outcomes.store(outcome_of(make_items(5)), lambda: math.inf)
+    for end in ends:
+        outcomes.store(outcome_of(make_items(5, 5, on_end=end.append)), lambda: math.inf)
 
     outcomes.settle_all()
 
     assert len(settled) == 2
+    (error,) = ends[0]
+    assert isinstance(error, InferenceFailedError)
+    assert str(error.__cause__) == "ours"
+    assert ends[1] == []
     assert caplog.messages == ["the calls of a batch of model text were not all told"]
 
 
