@@ -1,6 +1,7 @@
 """Who starts a run, and watches it."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import IO, Any, Final, Protocol
@@ -12,7 +13,13 @@ REPORT_EVERY: Final = 0.5
 
 
 class Observer(Protocol):
-    """What a run asks and tells."""
+    """What a run asks and tells.
+
+    Attributes:
+        every: Seconds between two reports; infinity where nobody takes any.
+    """
+
+    every: float
 
     def begin(self, now: float) -> float:
         """Return when the loads are to begin, on the run's clock, now that every connection is ready."""
@@ -25,6 +32,8 @@ class Observer(Protocol):
 
 class Unobserved:
     """Begins at once, and nobody watches."""
+
+    every = math.inf
 
     def begin(self, now: float) -> float:
         return now
@@ -43,6 +52,8 @@ class RemoteObserver:
     Raises:
         OSError: From its methods, once the other process has gone.
     """
+
+    every = REPORT_EVERY
 
     def __init__(self, orders: IO[str], reports: IO[str]) -> None:
         self._orders = orders

@@ -25,12 +25,12 @@ GRACE: Final = 60.0
 
 
 def run_apart(plan: Plan) -> RunResult:
-    """Carry out a plan in a process of its own, and return what it measured.
+    """Carry out a plan in a process of its own, and return what it measured. Nobody hears of it meanwhile.
 
     Raises:
         LoadError: If the process fails, or takes much longer than the plan says.
     """
-    with LoadProcess(plan) as process:
+    with LoadProcess(plan, watched=False) as process:
         return process.wait()
 
 
@@ -44,9 +44,11 @@ class LoadProcess:
 
     Args:
         plan: What it does.
+        watched: Whether it waits for `begin`, and reports how it goes, for which it takes a moment of a core each time.
+            Otherwise it begins by itself, and there is only its end to `wait` for.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, watched: bool = True) -> None:
         self._plan = plan
         self._folder = tempfile.TemporaryDirectory(prefix="vecserve-loadtest-")
         folder = Path(self._folder.name)
@@ -54,7 +56,8 @@ class LoadProcess:
         with (folder / "plan").open("wb") as file:
             write_plan(plan, file)
         # -P: a module in the caller's working directory must not stand in for one of Python's.
-        command = [sys.executable, "-P", "-m", "vecserve_loadtest", str(folder / "plan"), "--observed"]
+        command = [sys.executable, "-P", "-m", "vecserve_loadtest", str(folder / "plan")]
+        command += ["--observed"] if watched else []
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(  # noqa: S603 - the command is our own
                 [*command, "--summary", str(self._summary), "--calls", str(self._calls)],
@@ -65,7 +68,7 @@ class LoadProcess:
             )
         self._ready: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._reports: queue.SimpleQueue[list[Progress]] = queue.SimpleQueue()
-        self._began = False
+        self._began = not watched
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from vecserve_loadtest.driver import Driver
 from vecserve_loadtest.headers import request_headers
 from vecserve_loadtest.link import Endpoint, resolve
-from vecserve_loadtest.observer import REPORT_EVERY, Observer, Unobserved
+from vecserve_loadtest.observer import Observer, Unobserved
 from vecserve_loadtest.pacing import Window
 from vecserve_loadtest.plan import UNIX, Load, Plan
 from vecserve_loadtest.poller import Poller
@@ -71,7 +71,7 @@ class _Run:
     def measure(self, begin: float) -> RunResult:
         while self._clock() < begin:
             self._poller.wait(begin)
-        self._next_report = begin + REPORT_EVERY
+        self._next_report = begin + self._observer.every
         start = begin + self._plan.warmup
         self._advance(lambda now: now >= start, lambda: start)
         started, before = time.time(), _Usage.now(self._clock)
@@ -98,7 +98,7 @@ class _Run:
 
     def _report(self, now: float) -> None:
         self._observer.report([driver.ledger.progress(now) for driver in self._drivers])
-        self._next_report = now + REPORT_EVERY
+        self._next_report = now + self._observer.every
 
     def _result(self, started: float, before: "_Usage", after: "_Usage") -> RunResult:
         return RunResult(
