@@ -87,6 +87,8 @@ class _Run:
         while not over(now := self._clock()):
             for driver in self._drivers:
                 driver.step(now)
+            if over(now):  # it has booked the last call, and nothing more comes to wait for
+                return
             if now >= self._next_report:
                 self._report(now)
             wake = max(min(driver.wake(now) for driver in self._drivers), now + self._plan.send_interval)

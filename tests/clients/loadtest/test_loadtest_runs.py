@@ -194,6 +194,16 @@ async def test_calls_beyond_the_bound_are_held_and_their_latency_goes_on(target:
     assert result.latencies().max() >= 0.75  # the last waits until nine pairs are through
 
 
+async def test_a_run_ends_with_its_last_call(target: Target) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    result = await put_on(target, Load("a", Workload(ECHO, [b"a"]), ClosedLoop(1)), 0.3, drain=30)
+
+    assert result.totals.abandoned == 0
+    assert loop.time() - began < 30
+
+
 async def test_calls_not_answered_by_the_end_of_the_drain_are_told(target: Target) -> None:
     load = Load("a", Workload(SLEEP, [b"60"]), OpenLoop(100, "constant", max_in_flight=5))
 
