@@ -4,12 +4,9 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import IO, Any, Final, Protocol
+from typing import IO, Any, Protocol
 
 from vecserve_loadtest.progress import Progress
-
-REPORT_EVERY: Final = 0.5
-"""Seconds between two reports. One takes about 0.1 ms, which can delay a call by as much."""
 
 
 class Observer(Protocol):
@@ -53,7 +50,7 @@ class RemoteObserver:
         OSError: From its methods, once the other process has gone.
     """
 
-    every = REPORT_EVERY
+    every = 0.5  # one takes about 0.1 ms, which can delay a call by as much
 
     def __init__(self, orders: IO[str], reports: IO[str]) -> None:
         self._orders = orders

@@ -93,6 +93,16 @@ async def test_a_load_in_a_process_of_its_own_measures_the_same_things(target: T
     assert result.load("failing").failures == {"NOT_FOUND": "Failure nº 5"}
 
 
+@pytest.mark.parametrize("watched", [False, True])
+async def test_only_a_process_that_is_watched_reports_how_it_goes(target: Target, watched: bool) -> None:
+    load = Load("load", Workload(ECHO, [b"one"]), ClosedLoop(1))
+
+    with LoadProcess(Plan(target.address, (load,), 0.8), watched=watched) as process:
+        await asyncio.to_thread(process.wait)
+
+    assert bool(process.reports()) is watched
+
+
 def test_a_process_that_can_not_run_its_plan_says_why() -> None:
     with pytest.raises(LoadError, match=r"^no gRPC server without TLS answers at 127\.0\.0\.1:1 .* refused$"):
         run_apart(UNREACHABLE)
