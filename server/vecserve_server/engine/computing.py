@@ -238,9 +238,7 @@ class Computing:
     def _fail_all(self, cause: BaseException) -> None:
         self._outcomes.settle_all()
         for call in list(self._calls):
-            error = InferenceFailedError("an instance died")
-            error.__cause__ = cause
-            call.fail(error)
+            call.fail(InferenceFailedError("an instance died", cause))
 
 
 def _call(
@@ -256,9 +254,8 @@ def _ignore(error: EngineError | None) -> None:
 
 def _inference_failed(outcome: Outcome) -> InferenceFailedError:
     batch = outcome.batch
-    error = InferenceFailedError(f"a batch of {len(batch.items)} items for model {batch.model} failed")
-    error.__cause__ = outcome.error
-    return error
+    message = f"a batch of {len(batch.items)} items for model {batch.model} failed"
+    return InferenceFailedError(message, outcome.error)
 
 
 def _resolve(done: asyncio.Future[None], error: EngineError | None) -> None:

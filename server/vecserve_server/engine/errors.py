@@ -94,3 +94,9 @@ class ExpiredError(EngineError):
 
 class InferenceFailedError(EngineError):
     """ONNX Runtime failed, or computed something that is not a number."""
+
+    def __init__(self, message: str, cause: BaseException | None = None) -> None:
+        """Takes its cause too, for calls are failed with it, and nothing is raised `from` one."""
+        super().__init__(message)
+        if cause is not None:
+            self.__cause__ = cause

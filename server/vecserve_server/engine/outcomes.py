@@ -83,9 +83,7 @@ class Outcomes:
     def _fail(self, stored: Stored, cause: Exception) -> None:
         """Ends the calls of a batch that have not ended: nobody would tell them any more."""
         for item in stored.outcome.batch.items:
-            error = InferenceFailedError("the outcome of a batch was lost")
-            error.__cause__ = cause
-            item.call.fail(error)
+            item.call.fail(InferenceFailedError("the outcome of a batch was lost", cause))
 
     def _hand_out(self, stored: Stored) -> None:
         outcome = stored.outcome
